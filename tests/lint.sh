@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Everything that reads the code without running it. Every linter has its say before the script fails.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+status=0
+check() {
+    printf '%-14s ' "$1"
+    shift
+    if output=$("$@" 2>&1); then echo ok; else echo "failed"; printf '%s\n' "$output"; status=1; fi
+}
+
+mapfile -t shell < <(git grep --untracked -lE '^#!.*\b(ba)?sh\b' -- ':!*.py' ':!*.md' ':!*.yml')
+check ruff ruff check .
+check yamllint yamllint --strict .
+check shellcheck shellcheck "${shell[@]}"
+check ansible-lint ansible-lint --offline
+check docs python docs/generate.py --check
+exit "$status"

@@ -1,0 +1,117 @@
+"""Run all the tests, independent parts side by side, each with a log of its own, and say how each part ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOGS = ROOT / ".cache/log"
+JOBS = int(os.environ.get("JOBS", "3"))  # one more than a small machine's cores: lab tests mostly wait for hosts
+LIMIT = int(os.environ.get("TEST_LIMIT", "4800"))  # seconds for everything: an end with a report beats being stopped
+TAIL = 60
+
+
+@dataclass
+class Part:
+    name: str
+    command: list[str]
+    after: list[str] = field(default_factory=list)
+    state: str = "waiting"
+    began: float = 0.0
+    seconds: float = 0.0
+    process: subprocess.Popen | None = None
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"{self.name}.log"
+
+
+def parts() -> list[Part]:
+    """All parts, those that take longest first."""
+    lab_tests = sorted(path.stem for path in (ROOT / "tests/lab").glob("test_*.py"))
+    scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return [
+        Part("lab-image", ["python", "tests/lab/lab.py", "build"]),
+        Part("sanity", ["tests/sanity.sh"]),
+        Part("unit", ["pytest", "tests/unit"]),
+        *(Part(f"lab-{name[5:]}", ["pytest", f"tests/lab/{name}.py"], ["lab-image"]) for name in lab_tests),
+        *(Part(f"molecule-{name}", ["molecule", "test", "-s", name], ["lab-image"]) for name in scenarios),
+        Part("lint", ["tests/lint.sh"]),
+        Part("galaxy", ["tests/galaxy.sh"]),
+    ]
+
+
+def said(log: Path) -> str:
+    """The line that tells best how a part went: a test runner's closing line, else the last one."""
+    lines = [line.strip(" =\t") for line in log.read_text(errors="replace").splitlines() if line.strip(" =\t")]
+    closing = [line for line in lines if re.search(r"\b\d+ (passed|failed|error)", line)]
+    return (closing or lines or [""])[-1][:90]
+
+
+def main() -> int:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    todo = parts()
+    if unknown := set(sys.argv[1:]) - {part.name for part in todo}:
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}")
+    if chosen := set(sys.argv[1:]):
+        chosen |= {name for part in todo if part.name in chosen for name in part.after}
+        todo = [part for part in todo if part.name in chosen]
+    by_name = {part.name: part for part in todo}
+
+    def tell(text: str) -> None:
+        print(f"[{time.monotonic() - began:5.0f}s] {text}", flush=True)
+
+    def end(part: Part, state: str) -> None:
+        part.state = state
+        part.seconds = time.monotonic() - part.began
+        tell(f"{part.name} {state} after {part.seconds:.0f}s: {said(part.log)}")
+
+    while any(part.state in ("waiting", "running") for part in todo):
+        for part in todo:
+            if part.state == "running" and part.process.poll() is not None:
+                end(part, "passed" if part.process.returncode == 0 else "failed")
+            elif part.state == "running" and time.monotonic() - began > LIMIT:
+                os.killpg(part.process.pid, signal.SIGKILL)
+                end(part, "failed")
+        running = [part for part in todo if part.state == "running"]
+        for part in todo:
+            needs = [by_name[name].state for name in part.after]
+            if part.state != "waiting":
+                continue
+            if "failed" in needs or time.monotonic() - began > LIMIT:
+                part.state = "failed"
+                part.log.write_text("not started: what it needs failed, or the time was over\n")
+                tell(f"{part.name} failed: not started")
+            elif len(running) < JOBS and all(state == "passed" for state in needs):
+                tell(f"{part.name} started")
+                part.began = time.monotonic()
+                with part.log.open("wb") as log:
+                    part.process = subprocess.Popen(
+                        part.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    )
+                part.state = "running"
+                running.append(part)
+        time.sleep(0.5)
+
+    failed = [part for part in todo if part.state == "failed"]
+    for part in failed:
+        lines = part.log.read_text(errors="replace").splitlines()[-TAIL:]
+        print(f"\n--- {part.name} failed; the end of {part.log.relative_to(ROOT)}:", *lines, sep="\n")
+    print()
+    for part in todo:
+        print(f"{part.state:<7} {part.seconds:6.0f}s  {part.name:<24} {said(part.log)}")
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+    print(f"{len(todo) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
