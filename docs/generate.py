@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+WRAP = {"width": 118, "break_long_words": False, "break_on_hyphens": False}
 NOTE = "<!-- Written by `make docs` from the role's metadata: change that instead. -->"
 
 
@@ -68,11 +69,7 @@ def prose(text: str | list[str], indent: str = "") -> str:
         line = re.sub(r"\bI\(([^()]*)\)", r"*\1*", line)
         line = re.sub(r"\bU\(([^()]*)\)", r"<\1>", line)
         line = re.sub(r"\bL\(([^(),]*),\s*([^()]*)\)", r"[\1](\2)", line)
-        out.append(
-            textwrap.fill(
-                line, 118, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-            )
-        )
+        out.append(textwrap.fill(line, initial_indent=indent, subsequent_indent=indent, **WRAP))
     return "\n\n".join(out)
 
 

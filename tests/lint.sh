@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that reads the code without running it. Every linter has its say before the script fails.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 status=0
 check() {
@@ -14,6 +14,6 @@ mapfile -t shell < <(git grep --untracked -lE '^#!.*\b(ba)?sh\b' -- ':!*.py' ':!
 check ruff ruff check .
 check yamllint yamllint --strict .
 check shellcheck shellcheck "${shell[@]}"
-check ansible-lint ansible-lint --offline
+check ansible-lint ansible-lint --offline --nocolor
 check docs python docs/generate.py --check
 exit "$status"
