@@ -1,0 +1,384 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab: throw-away Debian hosts with systemd, as bad as real ones, in podman containers."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+STATE = HERE.parents[1] / ".cache" / "lab"
+RECIPES = HERE / "image"
+IMAGE = "localhost/rampart-lab"
+# tag: (recipe, the Debian release or the tag it starts from)
+IMAGES = {
+    "bookworm": ("base", None),
+    "trixie": ("base", None),
+    "web": ("web", "bookworm"),
+    "db": ("db", "trixie"),
+}
+# A second lab on the same machine (another clone, a CI job) takes another number.
+NUMBER = int(os.environ.get("LAB_NUMBER", "0"))
+PREFIX = "rampart-lab" + (str(NUMBER) if NUMBER else "")
+LABEL = "rampart.lab"
+RECIPE_LABEL = "rampart.recipe"
+NETWORK = PREFIX  # where single hosts live, with a way out so that packages can be installed
+V4 = f"10.{87 + NUMBER}"
+V6 = f"fd87:0:0:{NUMBER:x}"
+ROOT_LOGIN = "rampart-lab"  # root's password in the images (image/base.sh)
+PEOPLE = ("root", "automation", "alice", "bob", "test")
+HOST_KEYS = (("rsa", "2048"), ("ecdsa", "256"), ("ed25519", None))
+# podman's own limits cannot be set on a machine without CAP_SYS_RESOURCE.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+# What sshd, sudo and PAM (audit records), ping and a firewall need beyond podman's defaults.
+CAPABILITIES = ("AUDIT_WRITE", "NET_ADMIN", "NET_RAW")
+
+
+class LabError(Exception):
+    """Something the person running the lab has to know."""
+
+
+def say(text):
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def run(*argv, stdin=None, check=True):
+    """Run a command, return its standard output; a failure shows what it said."""
+    done = subprocess.run([str(arg) for arg in argv], input=stdin, capture_output=True, check=False)
+    if check and done.returncode:
+        raise LabError(f"{shlex.join(str(arg) for arg in argv)}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="replace").strip()
+
+
+def podman(*argv, **options):
+    return run("podman", *argv, **options)
+
+
+@contextlib.contextmanager
+def locked(name):
+    """Several people share the images, the keys and the network; one makes them, the others wait."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with open(STATE / f"{name}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def in_parallel(function, items):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(function, items))
+
+
+def use_containers_conf():
+    """systemd containers need runc, and addresses of both families netavark: say so where they are not the default."""
+    if os.geteuid():
+        raise LabError("the lab needs root: namespaces and containers with systemd are made with it")
+    missing = [tool for tool in ("podman", "runc", "ip", "ssh-keygen") if not shutil.which(tool)]
+    if missing:
+        raise LabError(f"missing: {', '.join(missing)}; the packages are listed in {HERE / 'packages.txt'}")
+    found = podman("info", "--format", "{{.Host.OCIRuntime.Name}} {{.Host.NetworkBackend}}")
+    if found != "runc netavark":
+        STATE.mkdir(parents=True, exist_ok=True)
+        conf = STATE / "containers.conf"
+        conf.write_text('[engine]\nruntime = "runc"\n[network]\nnetwork_backend = "netavark"\n', encoding="utf-8")
+        os.environ["CONTAINERS_CONF"] = str(conf)
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def apt_settings():
+    """What apt on this machine was told about proxies, certificates and mirrors, for apt inside the hosts."""
+    kept = ("Acquire::http", "Acquire::https", "Acquire::Check-")
+    lines = [line for line in run("apt-config", "dump", "Acquire").splitlines() if line.startswith(kept)]
+    for scheme in ("http", "https"):
+        proxy = os.environ.get(f"{scheme}_proxy")
+        if proxy and not any(line.startswith(f"Acquire::{scheme}::Proxy") for line in lines):
+            lines.append(f'Acquire::{scheme}::Proxy "{proxy}";')
+    return "\n".join(lines) + "\n"
+
+
+def apt_sources(suite):
+    """This machine's Debian mirrors, for another Debian release; empty means mmdebstrap's own."""
+    codename = run("sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME"')
+    found = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    lines = []
+    for uri, release in sorted({tuple(line.split(" ", 1)) for line in found.splitlines()}):
+        if uri.startswith("http") and release in (codename, f"{codename}-updates", f"{codename}-security"):
+            lines.append(f"deb {uri} {release.replace(codename, suite, 1)} main\n")
+    return "".join(lines)
+
+
+def recipe_hash(tag):
+    """Changes when anything that goes into the image does, and only then."""
+    recipe, start = IMAGES[tag]
+    parts = [tag, (RECIPES / f"{recipe}.sh").read_text(encoding="utf-8")]
+    parts.append(recipe_hash(start) if start else (RECIPES / "packages.txt").read_text(encoding="utf-8"))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def built(tag):
+    label = f'{{{{index .Labels "{RECIPE_LABEL}"}}}}'
+    return podman("image", "inspect", "--format", label, f"{IMAGE}:{tag}", check=False) == recipe_hash(tag)
+
+
+def build(tag):
+    started = time.monotonic()
+    recipe, start = IMAGES[tag]
+    say(f"image {tag}: building")
+    (derive if start else bootstrap)(tag, recipe)
+    say(f"image {tag}: built in {time.monotonic() - started:.0f} s")
+
+
+def bootstrap(tag, recipe):
+    settings = STATE / f"{tag}.apt.conf"
+    settings.write_text(apt_settings(), encoding="utf-8")
+    tarball = STATE / f"{tag}.tar"
+    packages = ",".join((RECIPES / "packages.txt").read_text(encoding="utf-8").split())
+    script = shlex.quote(str(RECIPES / f"{recipe}.sh"))
+    sources = apt_sources(tag)
+    try:
+        run("nice", "mmdebstrap", "--variant=minbase", f"--include={packages}", f"--aptopt={settings}",
+            f'--customize-hook=chroot "$1" sh -eu <{script}', tag, tarball, *(["-"] if sources else []),
+            stdin=sources.encode())
+        podman("import", "--quiet", "--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3",
+               "--change", f"LABEL {RECIPE_LABEL}={recipe_hash(tag)}", tarball, f"{IMAGE}:{tag}")
+    finally:
+        tarball.unlink(missing_ok=True)
+
+
+def derive(tag, recipe):
+    start = IMAGES[tag][1]
+    name = f"{PREFIX}-build-{tag}"
+    podman("rm", "--force", "--ignore", name)
+    try:
+        podman("run", "--interactive", "--name", name, "--network", "host", "--systemd=false", *LIMITS,
+               f"{IMAGE}:{start}", "nice", "sh", "-eu", "-s", stdin=(RECIPES / f"{recipe}.sh").read_bytes())
+        podman("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', "--change",
+               f"LABEL {RECIPE_LABEL}={recipe_hash(tag)}", name, f"{IMAGE}:{tag}")
+    finally:
+        podman("rm", "--force", "--ignore", name)
+
+
+def ensure_images(tags):
+    with locked("images"):
+        for derived in (False, True):  # what others start from comes first
+            wanted = {start if start and not derived else tag for tag in tags for start in [IMAGES[tag][1]]}
+            in_parallel(build, sorted(tag for tag in wanted if bool(IMAGES[tag][1]) == derived and not built(tag)))
+
+
+# --- keys and files of a host ---------------------------------------------------------------------------------------
+
+
+def make_key(path, kind, bits, comment):
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run("ssh-keygen", "-q", "-t", kind, *(["-b", bits] if bits else []), "-N", "", "-C", comment, "-f", path)
+    return path.with_suffix(".pub").read_text(encoding="utf-8").strip()
+
+
+def people_keys():
+    """One key pair for each account the lab knows: {name: public key}; the private ones lie beside them."""
+    with locked("keys"):
+        return {name: make_key(STATE / "keys" / name, "ed25519", None, f"{name}@lab") for name in PEOPLE}
+
+
+def host_files(state, keys):
+    """What a host is given before its first boot: its own host keys, other people's login keys, the way to packages."""
+    files = {"/etc/apt/apt.conf.d/99controller": (apt_settings().encode(), 0, 0o644)}
+    for kind, bits in HOST_KEYS:
+        path = state / "ssh" / f"ssh_host_{kind}_key"
+        public = make_key(path, kind, bits, "lab")
+        files[f"/etc/ssh/{path.name}"] = (path.read_bytes(), 0, 0o600)
+        files[f"/etc/ssh/{path.name}.pub"] = (f"{public}\n".encode(), 0, 0o644)
+    for home, name, uid in (("/root", "root", 0), ("/home/test", "test", 1000)):
+        files[f"{home}/.ssh"] = (None, uid, 0o700)
+        files[f"{home}/.ssh/authorized_keys"] = (f"{keys[name]}\n".encode(), uid, 0o600)
+    return files
+
+
+def tarball(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, (content, uid, mode) in files.items():
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.uid = member.gid = uid
+            member.mode, member.mtime = mode, int(time.time())
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            member.size = len(content or b"")
+            archive.addfile(member, io.BytesIO(content or b""))
+    return buffer.getvalue()
+
+
+def known_hosts(state, names):
+    return "".join(
+        f"{','.join(names)} {' '.join(public.read_text(encoding='utf-8').split()[:2])}\n"
+        for public in sorted((state / "ssh").glob("*.pub"))
+    )
+
+
+# --- hosts ----------------------------------------------------------------------------------------------------------
+
+
+def container(name):
+    return f"{PREFIX}-{name}"
+
+
+def containers():
+    """Every host of this lab, running or not: {name: podman's record}."""
+    records = json.loads(podman("ps", "--all", "--format", "json", "--filter", f"label={LABEL}={PREFIX}") or "[]")
+    return {record["Names"][0].removeprefix(f"{PREFIX}-"): record for record in records}
+
+
+def create(name, image, state, network, keys, extra=()):
+    podman("create", "--name", container(name), "--hostname", name, "--label", f"{LABEL}={PREFIX}",
+           "--systemd=always", *LIMITS,
+           *(arg for capability in CAPABILITIES for arg in ("--cap-add", capability)),
+           "--network", network, *extra, f"{IMAGE}:{image}")
+    podman("cp", "--archive=false", "-", f"{container(name)}:/", stdin=tarball(host_files(state, keys)))
+
+
+def wait_for_ssh(address, name, seconds=90, connect=socket.create_connection):
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), connect((address, 22), timeout=2) as connection:
+            if connection.recv(4) == b"SSH-":
+                return
+        if time.monotonic() > deadline:
+            raise LabError(f"{name}: sshd at {address} does not answer after {seconds} s")
+        time.sleep(0.1)
+
+
+def ensure_network():
+    with locked("network"):
+        if subprocess.run(["podman", "network", "exists", NETWORK], check=False).returncode:
+            podman("network", "create", "--label", f"{LABEL}={PREFIX}", "--disable-dns", "--ipv6",
+                   "--subnet", f"{V4}.0.0/24", "--subnet", f"{V6}::/64", NETWORK)
+
+
+def addresses(name):
+    networks = json.loads(podman("inspect", container(name)))[0]["NetworkSettings"]["Networks"]
+    first = next(iter(networks.values()))
+    return [address for address in (first["IPAddress"], first["GlobalIPv6Address"]) if address]
+
+
+def write_host(name, state, keys, found):
+    """A small inventory, so that any playbook can be tried on one host."""
+    (state / "known_hosts").write_text(known_hosts(state, [name, *found]), encoding="utf-8")
+    variables = {
+        "ansible_host": found[0],
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(STATE / "keys" / "root"),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={state / 'known_hosts'} -o StrictHostKeyChecking=yes",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "hardening_addresses": found,
+    }
+    policy = {
+        "hardening_bootstrap_user": "root",
+        "hardening_bootstrap_password": ROOT_LOGIN,
+        "hardening_bootstrap_private_key_file": str(STATE / "keys" / "root"),
+        "hardening_controllers": [f"{V4}.0.1/32", f"{V6}::1/128"],
+        "hardening_automation": {"name": "automation", "ssh_keys": [keys["automation"]]},
+        "hardening_admins": [{"name": person, "ssh_keys": [keys[person]]} for person in ("alice", "bob")],
+        "hardening_flows": [{"from": "controllers", "to": "all", "port": 22}],
+    }
+    inventory = {"all": {"vars": policy, "children": {"jump": {"hosts": {name: variables}}}}}
+    (state / "inventory.yml").write_text(json.dumps(inventory, indent=2) + "\n", encoding="utf-8")
+
+
+def host_up(options):
+    ensure_images([options.image])
+    state = STATE / "hosts" / options.name
+    if options.name in containers():
+        raise LabError(f"{options.name} is there already; take it away with: host down {options.name}")
+    shutil.rmtree(state, ignore_errors=True)
+    keys = people_keys()
+    network = options.network or NETWORK
+    if network == NETWORK:
+        ensure_network()
+    extra = [arg for capability in options.cap for arg in ("--cap-add", capability)] + options.podman
+    create(options.name, options.image, state, network, keys, extra)
+    podman("start", container(options.name))
+    found = addresses(options.name)
+    write_host(options.name, state, keys, found)
+    wait_for_ssh(found[0], options.name)
+    say(f"{options.name}: {' '.join(found)}, inventory {state / 'inventory.yml'}, key {STATE / 'keys' / 'root'}")
+    print(found[0])
+
+
+def host_down(options):
+    for name in options.names:
+        podman("rm", "--force", "--ignore", "--time", "0", container(name))
+        shutil.rmtree(STATE / "hosts" / name, ignore_errors=True)
+
+
+def status(_options):
+    for tag in IMAGES:
+        print(f"image {tag:10} {'built' if built(tag) else 'to be built'}")
+    for name, record in sorted(containers().items()):
+        print(f"host  {name:10} {record['State']}, {record['Image'].removeprefix(IMAGE + ':')}")
+
+
+def execute(options):
+    terminal = ["--tty"] if sys.stdin.isatty() else []
+    command = options.command or ["bash"]
+    argv = ["podman", "exec", "--interactive", *terminal, container(options.name), *command]
+    sys.exit(subprocess.run(argv, check=False).returncode)
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(prog="lab.py", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("build", help="make the images, where their recipe changed")
+    command.add_argument("tags", nargs="*", choices=[[], *IMAGES], metavar="IMAGE", help=f"of {', '.join(IMAGES)}")
+    command.set_defaults(function=lambda options: ensure_images(options.tags or list(IMAGES)))
+
+    command = commands.add_parser("status", help="images and hosts")
+    command.set_defaults(function=status)
+
+    host = commands.add_parser("host", help="single throw-away hosts").add_subparsers(required=True, metavar="COMMAND")
+    command = host.add_parser("up", help="start a host in its bad state and print its address")
+    command.add_argument("name")
+    command.add_argument("--image", default="bookworm", choices=IMAGES)
+    command.add_argument("--cap", action="append", default=[], metavar="CAPABILITY", help="one more capability")
+    command.add_argument("--network", help="a podman network other than the lab's own")
+    command.add_argument("podman", nargs="*", metavar="-- ARG", help="further arguments for podman create")
+    command.set_defaults(function=host_up)
+    command = host.add_parser("down", help="take hosts away")
+    command.add_argument("names", nargs="+", metavar="name")
+    command.set_defaults(function=host_down)
+
+    command = commands.add_parser("exec", help="run a command in a host")
+    command.add_argument("name")
+    command.add_argument("command", nargs=argparse.REMAINDER)
+    command.set_defaults(function=execute)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    options = parse(argv)
+    try:
+        use_containers_conf()
+        options.function(options)
+    except LabError as error:
+        sys.exit(f"lab: {error}")
+
+
+if __name__ == "__main__":
+    main()
