@@ -1,0 +1,923 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host half of a confirmed change: files and commands applied as one transaction, or not at all.
+
+Standard library only and self-contained: a change leaves a copy of this very file on the host, which the
+timer (``revert ID``) and the boot unit (``boot``) run when nobody confirms.
+
+A change is a directory under :data:`JOURNAL` holding ``change.json`` (what, who, when, what each file was),
+``before/`` (the originals) and ``state``, one word that is replaced atomically::
+
+    staged -> armed -> applied -> confirmed -> undone
+    armed or applied -> reverting -> reverted
+
+Nothing on the host is touched before ``armed`` is on the disk, and every state between ``armed`` and
+``confirmed`` is one from which :func:`revert` leads back to the old files.
+"""
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import grp
+import hashlib
+import inspect
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+ROOT = '/var/lib/rampart'
+JOURNAL = ROOT + '/changes'
+PROGRAM = ROOT + '/transaction.py'
+UNIT_DIR = '/etc/systemd/system'
+BOOT_UNIT = UNIT_DIR + '/rampart-revert.service'
+BOOT_LINK = UNIT_DIR + '/sysinit.target.wants/rampart-revert.service'
+ACCOUNT_FILES = ('/etc/passwd', '/etc/shadow', '/etc/group', '/etc/gshadow', '/etc/subuid', '/etc/subgid')
+PENDING = ('armed', 'applied', 'reverting')
+COMMAND_TIMEOUT = 60
+SAFE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+TRANSACTION_ARGS = dict(
+    role=dict(type='str', default=''),
+    controls=dict(type='list', elements='str', default=[]),
+    confirm=dict(type='str', choices=['connection', 'none'], default='connection'),
+    confirm_timeout=dict(type='int', default=60),
+    prove=dict(type='list', elements='list', default=[]),
+    keep=dict(type='int', default=200),
+    keep_days=dict(type='int', default=365),
+    _change=dict(type='str'),
+    _run=dict(type='str', default=''),
+    _who=dict(type='str', default=''),
+)
+
+
+class TransactionError(Exception):
+    """A change that cannot be made or had to be taken back; the message says what the host looks like now."""
+
+
+# --- small file helpers -------------------------------------------------------------------------------------
+
+def fsync_dir(path):
+    """Flush the directory `path`, so that a rename in it survives a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path, data, mode=0o600):
+    """Replace our own file `path` by `data` (bytes) atomically and durably."""
+    temp = path + '.new'
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(fd, 'wb') as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.rename(temp, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temp)
+        raise
+    fsync_dir(os.path.dirname(path))
+
+
+def xattrs(path):
+    """Extended attributes of `path` (ACLs, SELinux context) as {name: base64}; empty where there are none."""
+    found = {}
+    try:
+        for name in os.listxattr(path, follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                found[name] = base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()
+    except OSError:
+        pass
+    return found
+
+
+def describe(path):
+    """What stands at `path`, a dict: kind (absent, file, link, directory, other), mode, uid, gid, mtime, sha256, …"""
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {'kind': 'absent'}
+    state = {'mode': stat.S_IMODE(info.st_mode), 'uid': info.st_uid, 'gid': info.st_gid, 'mtime': info.st_mtime_ns}
+    if stat.S_ISREG(info.st_mode):
+        with open(path, 'rb') as handle:
+            state.update(kind='file', sha256=hashlib.sha256(handle.read()).hexdigest(), xattrs=xattrs(path))
+    elif stat.S_ISLNK(info.st_mode):
+        state.update(kind='link', target=os.readlink(path))
+    elif stat.S_ISDIR(info.st_mode):
+        state.update(kind='directory', xattrs=xattrs(path))
+    else:
+        state.update(kind='other')
+    return state
+
+
+def same(one, other):
+    """Whether two descriptions mean the same to a reader of the file: kind, content, owner and mode."""
+    if one['kind'] != other['kind']:
+        return False
+    keys = {'file': ('sha256', 'mode', 'uid', 'gid'), 'directory': ('mode', 'uid', 'gid'), 'link': ('target',)}
+    return all(one.get(key) == other.get(key) for key in keys.get(one['kind'], ()))
+
+
+def beside(path, change_id):
+    """The hidden name next to `path` under which its new content waits; no drop-in directory reads such a name."""
+    return os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.rampart-{change_id}')
+
+
+def place(temp, wanted, data):
+    """Write what `wanted` describes at the unused path `temp`: a file of `data`, or a link; no link is followed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temp)
+    if wanted['kind'] == 'link':
+        os.symlink(wanted['target'], temp)
+        return
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, 'wb') as handle:
+        handle.write(data)
+        handle.flush()
+        dress(handle.fileno(), wanted)
+        os.fsync(handle.fileno())
+
+
+def dress(target, wanted):
+    """Give `target` (a path or descriptor) the owner, mode, attributes and time that `wanted` records."""
+    os.chown(target, wanted['uid'], wanted['gid'])
+    os.chmod(target, wanted['mode'])
+    for name, value in wanted.get('xattrs', {}).items():
+        with contextlib.suppress(OSError):
+            os.setxattr(target, name, base64.b64decode(value))
+    if wanted.get('mtime'):
+        os.utime(target, ns=(wanted['mtime'], wanted['mtime']))
+
+
+# --- the journal --------------------------------------------------------------------------------------------
+
+class Change:
+    """One journal entry. `meta` is change.json; `state` is the word in the state file."""
+
+    def __init__(self, change_id):
+        self.id = change_id
+        self.dir = os.path.join(JOURNAL, change_id)
+        self.meta = {}
+
+    @classmethod
+    def load(cls, change_id):
+        """The entry `change_id`; TransactionError where there is none or it cannot be read."""
+        change = cls(change_id)
+        try:
+            with open(os.path.join(change.dir, 'change.json'), encoding='utf-8') as handle:
+                change.meta = json.load(handle)
+        except (OSError, ValueError) as exc:
+            raise TransactionError(f'change {change_id} is not in the journal of this host: {exc}') from exc
+        return change
+
+    @property
+    def state(self):
+        try:
+            with open(os.path.join(self.dir, 'state'), encoding='ascii') as handle:
+                return handle.read().strip()
+        except FileNotFoundError:
+            return 'staged'
+
+    def set_state(self, word):
+        write_file(os.path.join(self.dir, 'state'), word.encode())
+
+    def set_state_safely(self, word):
+        """Like set_state, but a full disk must not stop a revert: the word is then written in place."""
+        try:
+            self.set_state(word)
+        except OSError:
+            with contextlib.suppress(OSError), open(os.path.join(self.dir, 'state'), 'r+b') as handle:
+                handle.write(word.encode())
+                handle.truncate()
+
+    def save(self):
+        write_file(os.path.join(self.dir, 'change.json'), json.dumps(self.meta, indent=1, sort_keys=True).encode())
+
+    def blob(self, index):
+        """The original content of file number `index`."""
+        with open(os.path.join(self.dir, 'before', str(index)), 'rb') as handle:
+            return handle.read()
+
+    def remaining(self):
+        """Seconds until the timer fires; None after a reboot. Monotonic: a clock that jumps changes nothing."""
+        if self.meta.get('boot_id') != boot_id() or 'deadline' not in self.meta:
+            return None
+        return self.meta['deadline'] - time.monotonic()
+
+    def summary(self):
+        """The entry as a listing shows it: no contents."""
+        return dict(id=self.id, state=self.state, kind=self.meta.get('kind', 'change'), role=self.meta.get('role', ''),
+                    run=self.meta.get('run', ''), who=self.meta.get('who', ''), when=self.meta.get('when', ''),
+                    controls=self.meta.get('controls', []), undoes=self.meta.get('undoes', []),
+                    files=[dict(path=f['path'], action=f['action']) for f in self.meta.get('files', [])])
+
+
+def changes(states=None):
+    """The journal's readable entries, oldest first; only those in one of `states` where given."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(JOURNAL)):
+            if states is None or Change(name).state in states:
+                with contextlib.suppress(TransactionError):
+                    found.append(Change.load(name))
+    return found
+
+
+def sweep():
+    """Forget what was staged by a run that died before it armed anything (the lock is held, so nobody stages now)."""
+    for name in os.listdir(JOURNAL):
+        change = Change(name)
+        if change.state == 'staged':
+            shutil.rmtree(change.dir, ignore_errors=True)
+            disarm(change)
+
+
+def boot_id():
+    """The kernel's id of this boot; empty where /proc has none."""
+    try:
+        with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as handle:
+            return handle.read().strip()
+    except OSError:
+        return ''
+
+
+@contextlib.contextmanager
+def locked(patience):
+    """Hold the host's one lock; TransactionError after `patience` seconds. The kernel drops it with the process."""
+    os.makedirs(JOURNAL, mode=0o700, exist_ok=True)
+    for path in (ROOT, JOURNAL):
+        os.chmod(path, 0o700)
+    fd = os.open(ROOT + '/lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise TransactionError('another run is changing this host; nothing was done, '
+                                           'try again later') from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def account_lock(paths):
+    """Hold the lock that useradd and passwd respect while account files are replaced."""
+    if not set(paths) & set(ACCOUNT_FILES):
+        yield
+        return
+    fd = os.open('/etc/.pwd.lock', os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + 15
+        while True:
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as exc:
+                if exc.errno not in (errno.EACCES, errno.EAGAIN) or time.monotonic() >= until:
+                    raise TransactionError('the account files are locked by another program (/etc/.pwd.lock)') from exc
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(fd)
+
+
+# --- commands -----------------------------------------------------------------------------------------------
+
+def run(argv, timeout=COMMAND_TIMEOUT):
+    """Run `argv`; (rc, what it said). A missing program is rc 127, one that outlasts `timeout` seconds rc 124."""
+    env = dict(os.environ, PATH=SAFE_PATH, LC_ALL='C', SYSTEMD_PAGER='')
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=timeout, env=env, check=False)
+    except FileNotFoundError:
+        return 127, f'{argv[0]}: not found'
+    except PermissionError as exc:
+        return 126, str(exc)
+    except subprocess.TimeoutExpired:
+        return 124, f'no answer within {timeout:.0f} seconds'
+    return done.returncode, done.stdout.decode(errors='replace').strip()
+
+
+def must(argv, what, timeout=COMMAND_TIMEOUT):
+    """Run `argv`; TransactionError with the command's own words where it fails."""
+    rc, said = run(argv, max(1, timeout))
+    if rc != 0:
+        raise TransactionError(f'{what} failed: `{" ".join(argv)}` returned {rc}: {said or "(no output)"}')
+
+
+def has_systemd():
+    """Whether systemd is the running init."""
+    return os.path.isdir('/run/systemd/system')
+
+
+def offline():
+    """Whether nothing runs here that could be cut off or activated: an image built in a chroot or without an init."""
+    try:
+        here, init = os.stat('/'), os.stat('/proc/1/root/')
+        with open('/proc/1/comm', encoding='ascii') as handle:
+            comm = handle.read().strip()
+    except OSError:
+        return not has_systemd()
+    if (here.st_dev, here.st_ino) != (init.st_dev, init.st_ino):
+        return True
+    return comm not in ('systemd', 'init', 'openrc-init', 'runit', 's6-svscan')
+
+
+# --- arming -------------------------------------------------------------------------------------------------
+
+BOOT_UNIT_TEXT = """[Unit]
+Description=Take back changes that were never confirmed
+DefaultDependencies=no
+RequiresMountsFor=%(root)s /etc
+After=local-fs.target
+Before=sysinit.target network-pre.target nftables.service rampart-firewall.service ssh.service sshd.service ssh.socket
+
+[Service]
+Type=oneshot
+ExecStart=%(python)s -I %(program)s boot
+"""
+
+
+def arm(change):
+    """See to it that `change` is reverted when its time is up or the host restarts, whoever is killed meanwhile."""
+    write_file(PROGRAM, inspect.getsource(sys.modules[__name__]).encode())
+    seconds = change.meta['confirm_timeout']
+    command = [sys.executable, '-I', PROGRAM, 'revert', change.id]
+    if has_systemd():
+        os.makedirs(os.path.dirname(BOOT_LINK), mode=0o755, exist_ok=True)
+        text = BOOT_UNIT_TEXT % {'python': sys.executable, 'program': PROGRAM, 'root': ROOT}
+        write_file(BOOT_UNIT, text.encode(), 0o644)
+        if not os.path.islink(BOOT_LINK):
+            os.symlink(BOOT_UNIT, BOOT_LINK)
+        fsync_dir(os.path.dirname(BOOT_LINK))
+        must(['systemd-run', '--quiet', '--collect', '--unit=rampart-revert-' + change.id, f'--on-active={seconds}',
+              '--timer-property=AccuracySec=1s', '--property=Restart=on-failure', '--property=RestartSec=2',
+              f'--description=Take back change {change.id} unless confirmed'] + command, 'arming the timed revert')
+        return
+    if os.fork() == 0:  # the child's child outlives the connection that started it
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.closerange(3, 1024)
+        time.sleep(seconds)
+        os.execv(command[0], command)
+    os.wait()
+
+
+def disarm(change):
+    """Stop the timer of `change`, and take the boot unit away once nothing is pending."""
+    if not has_systemd():
+        return
+    if not any(other.id != change.id for other in changes(PENDING)):
+        for path in (BOOT_LINK, BOOT_UNIT):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    # The service itself may be the one that runs this: stop the timer only.
+    run(['systemctl', 'stop', f'rampart-revert-{change.id}.timer'])
+
+
+# --- restoring ----------------------------------------------------------------------------------------------
+
+def restore_one(change, index, entry):
+    """Put `entry` back as it was before `change`. Safe to repeat."""
+    path, before = entry['path'], entry['before']
+    with contextlib.suppress(OSError):
+        os.unlink(beside(path, change.id))
+    if same(describe(path), before):
+        return
+    if before['kind'] == 'directory':
+        if os.path.isdir(kept(change, path)):
+            shutil.move(kept(change, path), path)
+        elif describe(path)['kind'] == 'absent':
+            os.mkdir(path)
+        dress(path, before)
+        return
+    if before['kind'] == 'absent':
+        remove(path, change)
+        return
+    data = change.blob(index) if before['kind'] == 'file' else b''
+    temp = beside(path, change.id)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        place(temp, before, data)
+        os.rename(temp, path)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(temp)
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT) or before['kind'] != 'file' or os.path.islink(path):
+            raise
+        with open(path, 'r+b') as handle:  # a full disk: the blocks that the new content held must do
+            handle.truncate(0)
+            handle.write(data)
+            handle.flush()
+            dress(handle.fileno(), before)
+            os.fsync(handle.fileno())
+    fsync_dir(os.path.dirname(path))
+
+
+def kept(change, path):
+    """Where `change` keeps a directory that it took away with what people had put into it."""
+    return os.path.join(change.dir, 'kept', path.strip('/').replace('/', '_'))
+
+
+def remove(path, change):
+    """Take `path` away. A directory that is not empty is kept in the journal: nothing is lost."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    else:
+        try:
+            os.rmdir(path)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            os.makedirs(os.path.dirname(kept(change, path)), mode=0o700, exist_ok=True)
+            shutil.move(path, kept(change, path))
+    with contextlib.suppress(FileNotFoundError):
+        fsync_dir(os.path.dirname(path))
+
+
+def restore_all(change, troubles):
+    """Restore every file of `change`, the last first; what fails is added to `troubles`."""
+    for index, entry in reversed(list(enumerate(change.meta['files']))):
+        try:
+            restore_one(change, index, entry)
+        except OSError as exc:
+            troubles.append('{}: {}'.format(entry['path'], exc))
+
+
+def way_back(meta):
+    """The commands that activate the old files: `revert` where the role gave it, else `activate` again."""
+    return meta['activate'] if meta.get('revert') is None else meta['revert']
+
+
+def revert(change, reason, booting=False):
+    """Lead the host back to what it was before `change` (the lock is held). Returns what went wrong on the way.
+
+    Every file is attempted whatever happens to another; at boot no command runs, the services start after us.
+    """
+    change.set_state_safely('reverting')
+    troubles = []
+    try:
+        with account_lock([entry['path'] for entry in change.meta['files']]):
+            restore_all(change, troubles)
+    except TransactionError:  # whoever holds the lock must not keep the host half changed
+        restore_all(change, troubles)
+    if booting:
+        run(['systemctl', 'daemon-reload'])
+    elif change.meta.get('activated', True):
+        for argv in way_back(change.meta):
+            rc, said = run(argv)
+            if rc != 0:
+                troubles.append(f'`{" ".join(argv)}` returned {rc}: {said}')
+    change.meta['reverted'] = dict(reason=reason, troubles=troubles, when=now())
+    with contextlib.suppress(OSError):
+        change.save()
+    change.set_state_safely('reverted')
+    disarm(change)
+    return troubles
+
+
+def now():
+    """UTC, ISO 8601."""
+    return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+
+
+# --- wishes -------------------------------------------------------------------------------------------------
+
+def identity(value, lookup, field, what):
+    """A user or group given by name or number, as a number."""
+    text = str(value)
+    if text.isdigit():
+        return int(text)
+    try:
+        return getattr(lookup(text), field)
+    except KeyError:
+        raise TransactionError(f'{what} {text} does not exist on this host') from None
+
+
+def to_wish(spec):
+    """One entry of `files` as (path, wanted description, content or None); TransactionError names what is wrong."""
+    path = spec['path']
+    if not os.path.isabs(path) or os.path.normpath(path) != path:
+        raise TransactionError(f'files: path must be absolute and plain: {path!r}')
+    kind = spec.get('state') or 'file'
+    if kind == 'absent':
+        return path, {'kind': 'absent'}, None
+    if kind == 'link':
+        if not spec.get('target'):
+            raise TransactionError(f'files: {path} is a link and has no target')
+        return path, {'kind': 'link', 'target': spec['target'], 'mode': 0o777, 'uid': 0, 'gid': 0}, None
+    default_mode = '0755' if kind == 'directory' else '0644'
+    try:
+        mode = int(str(spec.get('mode') or default_mode), 8)
+    except ValueError:
+        raise TransactionError(f'files: {path}: mode must be octal digits in quotes, such as "0644"') from None
+    owner = spec.get('owner') if spec.get('owner') is not None else 0
+    group = spec.get('group') if spec.get('group') is not None else 0
+    wanted = {'kind': kind, 'mode': mode, 'uid': identity(owner, pwd.getpwnam, 'pw_uid', 'owner'),
+              'gid': identity(group, grp.getgrnam, 'gr_gid', 'group')}
+    if kind == 'directory':
+        return path, wanted, None
+    if spec.get('content') is None:
+        if not spec.get('generate'):
+            raise TransactionError(f'files: {path} has neither content nor generate')
+        return path, wanted, None
+    content = spec['content']
+    data = content if isinstance(content, bytes) else content.encode('utf-8', 'surrogateescape')
+    return path, dict(wanted, sha256=hashlib.sha256(data).hexdigest()), data
+
+
+def compare(specs):
+    """The entries that differ from the live host: [{path, action, before, after, data, spec}], parents made first."""
+    entries, seen = [], {}
+    for spec in specs:
+        path, wanted, data = to_wish(spec)
+        if path in seen:
+            raise TransactionError(f'files: {path} is listed twice')
+        seen[path] = True
+        before = describe(path)
+        if before['kind'] == 'other' or (before['kind'] == 'directory' and wanted['kind'] in ('file', 'link')):
+            raise TransactionError('{} is a {} on this host; refusing to replace it'.format(path, before['kind']))
+        if wanted['kind'] == 'absent' and before['kind'] == 'directory' and os.listdir(path):
+            raise TransactionError(f'{path} is a directory and not empty; refusing to remove it')
+        if wanted['kind'] == 'directory' and before['kind'] in ('file', 'link'):
+            raise TransactionError('{} is a {} on this host, not a directory'.format(path, before['kind']))
+        if wanted['kind'] == 'file' and 'sha256' not in wanted and before['kind'] == 'file':
+            wanted['sha256'] = before['sha256']  # generated once; from then on only owner and mode are ours
+        if same(before, wanted):
+            continue
+        if wanted['kind'] == 'file':
+            missing, parent = [], os.path.dirname(path)
+            while not os.path.isdir(parent) and parent not in seen:
+                missing.append(parent)
+                seen[parent] = True
+                parent = os.path.dirname(parent)
+            for parent in reversed(missing):
+                entries.append(dict(path=parent, action='create', before={'kind': 'absent'}, data=None, spec={},
+                                    after={'kind': 'directory', 'mode': 0o755, 'uid': 0, 'gid': 0}))
+        only_mode = wanted['kind'] == before['kind'] != 'link' and wanted.get('sha256') == before.get('sha256')
+        action = ('remove' if wanted['kind'] == 'absent' else 'create' if before['kind'] == 'absent'
+                  else 'mode' if only_mode else 'change')
+        entries.append(dict(path=path, action=action, before=before, after=wanted, data=data, spec=spec))
+    return entries
+
+
+def show(entries):
+    """The entries as Ansible's diff: contents of text files, or only that a sensitive or binary one differs."""
+    shown = []
+    for entry in entries:
+        before, after, spec = entry['before'], entry['after'], entry['spec']
+        texts = []
+        for side, data in ((before, None), (after, entry['data'])):
+            if side['kind'] == 'file':
+                head = '# mode {:04o}, owner {}, group {}\n'.format(side['mode'], side['uid'], side['gid'])
+                if spec.get('sensitive'):
+                    texts.append(head + '(sensitive: content {})\n'.format(side.get('sha256', 'not yet made')[:12]))
+                    continue
+                if data is None and before['kind'] == 'file':
+                    with open(entry['path'], 'rb') as handle:
+                        data = handle.read(1 << 20)
+                data = b'(generated on the host)\n' if data is None else data
+                texts.append(head + data.decode('utf-8', 'replace'))
+            elif side['kind'] == 'directory':
+                texts.append(f'# directory, mode {side["mode"]:04o}, owner {side["uid"]}, group {side["gid"]}\n')
+            elif side['kind'] == 'link':
+                texts.append('# link to {}\n'.format(side['target']))
+            else:
+                texts.append('')
+        shown.append(dict(before=texts[0], after=texts[1], before_header=entry['path'], after_header=entry['path']))
+    return shown
+
+
+# --- the change itself --------------------------------------------------------------------------------------
+
+def wait_for_pending(patience, mend):
+    """Wait (without the lock) until no change is pending.
+
+    A change that another run has applied and not confirmed may still vanish: nothing can be compared with it.
+    One that is long past its time is taken back here, where `mend` allows it.
+    """
+    until = time.monotonic() + patience
+    while True:
+        with locked(patience):
+            pending = changes(PENDING)
+            if not pending:
+                return
+            for change in pending if mend else []:
+                left = change.remaining()
+                if left is None or left < -15 or change.state == 'reverting':
+                    revert(change, 'left behind; taken back by the next run')
+        if time.monotonic() >= until:
+            change = pending[0]
+            raise TransactionError(f'change {change.id} of role {change.meta["role"]} by {change.meta["who"]} '
+                                   f'is still waiting for its confirmation ({change.remaining() or 0:.0f} s left); '
+                                   'nothing was done, try again after that')
+        time.sleep(0.5)
+
+
+def stage(change, entries):
+    """Write originals and new contents into the journal; nothing else on the host changes."""
+    for name in ('before', 'stage'):
+        os.makedirs(os.path.join(change.dir, name), mode=0o700)
+    for index, entry in enumerate(entries):
+        if entry['before']['kind'] == 'file':
+            with open(entry['path'], 'rb') as handle:
+                data = handle.read()
+            if hashlib.sha256(data).hexdigest() != entry['before']['sha256']:
+                raise TransactionError(f'{entry["path"]} was edited while this run read it; run again')
+            write_file(os.path.join(change.dir, 'before', str(index)), data)
+        if entry['after']['kind'] != 'file':
+            continue
+        staged = os.path.join(change.dir, 'stage', f'{index}-{os.path.basename(entry["path"])}')
+        if entry['data'] is None and entry['before']['kind'] == 'file':
+            with open(entry['path'], 'rb') as handle:  # only owner or mode differ
+                entry['data'] = handle.read()
+        if entry['data'] is None:
+            must([part.replace('%s', staged) for part in entry['spec']['generate']], 'making ' + entry['path'])
+            with open(staged, 'rb') as handle:
+                entry['data'] = handle.read()
+            entry['after']['sha256'] = hashlib.sha256(entry['data']).hexdigest()
+        else:
+            write_file(staged, entry['data'])
+        checks = entry['spec'].get('validate') or []
+        for argv in [checks] if checks and isinstance(checks[0], str) else checks:
+            must([part.replace('%s', staged) for part in argv], f'validating {entry["path"]}')
+    shutil.rmtree(os.path.join(change.dir, 'stage'))
+
+
+def apply(change, entries):
+    """Bring every entry to its place: first all contents beside their targets, so that a full disk is met early."""
+    ready = []
+    for entry in entries:
+        path, after = entry['path'], entry['after']
+        if after['kind'] == 'directory':
+            if entry['before']['kind'] == 'absent':
+                os.mkdir(path, 0o700)
+            dress(path, after)
+        elif after['kind'] in ('file', 'link'):
+            wanted = dict(after)
+            if after['kind'] == 'file' and entry['before']['kind'] == 'file':
+                wanted.setdefault('xattrs', entry['before'].get('xattrs', {}))
+            place(beside(path, change.id), wanted, entry['data'])
+            ready.append(path)
+    for entry in entries:
+        path = entry['path']
+        if entry['after']['kind'] == 'directory':
+            continue
+        if not same(describe(path), entry['before']):
+            raise TransactionError(f'{path} was edited while this run was about to replace it')
+        if entry['after']['kind'] == 'absent':
+            remove(path, change)
+        else:
+            os.rename(beside(path, change.id), path)
+    for directory in sorted({os.path.dirname(entry['path']) for entry in entries}):
+        if os.path.isdir(directory):
+            fsync_dir(directory)
+    created = [entry['path'] for entry in entries if entry['action'] == 'create']
+    if created and os.path.isdir('/sys/fs/selinux/booleans'):
+        run(['restorecon', '-F'] + created)
+
+
+def execute(entries, plan, about):
+    """Stage, validate, arm, apply, activate `entries` (the lock is held). Returns (change, state word)."""
+    sweep()
+    change = Change(about['id'])
+    os.makedirs(change.dir, mode=0o700)
+    image = offline()
+    confirm = about['confirm'] if not image else 'none'
+    change.meta = dict(
+        id=change.id, kind=about.get('kind', 'change'), role=about['role'], run=about['run'], who=about['who'],
+        controls=about['controls'], when=now(), undoes=about.get('undoes', []), confirm=confirm,
+        confirm_timeout=about['confirm_timeout'], boot_id=boot_id(), pid=os.getpid(), activate=plan['activate'],
+        revert=plan['revert'], prove=about['prove'], activated=False)
+    try:
+        stage(change, entries)
+        change.meta['files'] = [dict(path=e['path'], action=e['action'], before=e['before'], after=e['after'],
+                                     sensitive=bool(e['spec'].get('sensitive'))) for e in entries]
+        change.meta['deadline'] = time.monotonic() + about['confirm_timeout']
+        change.save()
+        if not image:
+            arm(change)
+        change.set_state('armed')
+    except (TransactionError, OSError) as exc:
+        disarm(change)
+        shutil.rmtree(change.dir, ignore_errors=True)
+        raise TransactionError(f'{exc}; nothing on this host was changed') from exc
+    try:
+        with account_lock([e['path'] for e in entries]):
+            apply(change, entries)
+        if not image:
+            for argv in plan['validate']:
+                must(argv, 'validating the whole', change.remaining())
+            change.meta['activated'] = True
+            change.save()
+            for argv in plan['activate']:
+                if change.remaining() <= 0:
+                    raise TransactionError('activating took longer than confirm_timeout')
+                must(argv, 'activating', change.remaining())
+            for argv in plan['active']:
+                must(argv, 'looking whether it is live', change.remaining())
+        change.set_state('applied')
+    except (TransactionError, OSError) as exc:
+        troubles = revert(change, str(exc))
+        raise TransactionError(f'{exc}. The change was taken back; {outcome(troubles)}') from exc
+    if confirm == 'none':
+        settle(change, about)
+    return change, change.state
+
+
+def settle(change, about):
+    """Mark `change` confirmed and what it undoes as undone, then prune."""
+    change.set_state('confirmed')
+    disarm(change)
+    for undone in change.meta.get('undoes', []):
+        with contextlib.suppress(TransactionError):
+            Change.load(undone).set_state('undone')
+    prune(about['keep'], about['keep_days'])
+
+
+def outcome(troubles):
+    """The end of a sentence that says how the host was left."""
+    return 'the host is as before' if not troubles else 'but not all of it could be: ' + '; '.join(troubles)
+
+
+def prune(keep, days):
+    """Forget entries beyond the newest `keep` and those older than `days` days; never one that is pending."""
+    entries = changes()
+    limit = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() - days * 86400))
+    for position, change in enumerate(entries):
+        if change.state not in PENDING and (position < len(entries) - keep or change.meta.get('when', '') < limit):
+            shutil.rmtree(change.dir, ignore_errors=True)
+
+
+def confirm_change(change_id, keep=200, keep_days=365):
+    """Prove and confirm an applied change (called over the new connection). Returns the Change; its state tells."""
+    with locked(15):
+        change = Change.load(change_id)
+        if change.state != 'applied':
+            return change
+        try:
+            for argv in change.meta['prove']:
+                must(argv, 'the proof', change.remaining() or 1)
+        except TransactionError as exc:
+            revert(change, str(exc))
+            return change
+        settle(change, dict(keep=keep, keep_days=keep_days))
+        return change
+
+
+def plan_undo(selector, force=False):
+    """What undoing means, as arguments of :func:`transact`. `selector`: all, run:ID, role:NAME or change:ID.
+
+    A path goes back to what it was before the oldest chosen change. TransactionError where a file was edited
+    since, or where a later change that is not chosen touched the same file.
+    """
+    what, dummy, value = selector.partition(':')
+    if what not in ('all', 'run', 'role', 'change') or (what != 'all') != bool(value):
+        raise TransactionError(f'undo: say all, run:ID, role:NAME or change:ID, not {selector!r}')
+    standing = [c for c in changes(('confirmed',)) if c.meta.get('kind') == 'change']
+
+    def named(change):
+        return what == 'all' or value == (change.id if what == 'change' else change.meta.get(what))
+
+    chosen = [change for change in standing if named(change)]
+    if not chosen and what != 'all' and not any(named(change) for change in changes()):
+        raise TransactionError(f'undo: the journal of this host knows no {what} {value}')
+    entries, edited, later = {}, [], {}
+    for change in reversed(standing):
+        for index, record in enumerate(change.meta['files']):
+            path = record['path']
+            if change not in chosen:
+                later.setdefault(path, change)
+                continue
+            current = describe(path)
+            if path in later:
+                if path in entries:
+                    continue  # goes back only as far as the change in between that stays
+                edited.append(f'{path} (by the later change {later[path].id} of role {later[path].meta["role"]})')
+            elif path not in entries and not same(current, record['after']):
+                edited.append(path)
+            data = change.blob(index) if record['before']['kind'] == 'file' else None
+            sensitive = record.get('sensitive') or entries.get(path, {}).get('spec', {}).get('sensitive')
+            entries[path] = dict(path=path, action='', before=current, after=record['before'], data=data,
+                                 spec={'sensitive': sensitive})
+    if edited and not force:
+        raise TransactionError(f'edited since, so that undoing would lose it: {", ".join(sorted(set(edited)))}. '
+                               'Nothing was changed; say undo_force=true to put the old content back all the same')
+    back, forth = [], []
+    for change in reversed(chosen):
+        back += [argv for argv in way_back(change.meta) if argv not in back]
+    for change in chosen:
+        forth += [argv for argv in change.meta['activate'] if argv not in forth]
+    differing = []
+    for entry in entries.values():
+        if same(entry['before'], entry['after']):
+            continue
+        entry['action'] = ('remove' if entry['after']['kind'] == 'absent' else
+                           'create' if entry['before']['kind'] == 'absent' else 'change')
+        differing.append(entry)
+    # directories come first and go last, so that they are there for their files and empty when they go
+    differing.sort(key=lambda e: {'directory': (0, e['path'].count('/')), 'absent': (2, -e['path'].count('/'))}.get(
+        e['after']['kind'], (1, 0)))
+    return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=[change.id for change in chosen])
+
+
+def transact(module, files, validate=(), active=(), activate=(), revert=None, extra_result=None):
+    """Run a module's whole change and exit it. See the documentation of confirmed_change for the arguments.
+
+    `files` is the list, or a callable that reads the host under the lock and returns a dict of these arguments
+    (plus `refuse`, a list of reasons to fail before anything is touched, and `entries` for an undo).
+    """
+    params = module.params
+    result = dict(changed=False, state='unchanged', files=[])
+    about = dict(id=params['_change'] or make_id(), run=params['_run'], who=params['_who'], role=params['role'],
+                 controls=params['controls'], confirm=params['confirm'], confirm_timeout=params['confirm_timeout'],
+                 prove=params['prove'], keep=params['keep'], keep_days=params['keep_days'])
+    try:
+        if not module.check_mode or os.path.isdir(JOURNAL):
+            wait_for_pending(about['confirm_timeout'] + 30, not module.check_mode)
+        with locked(30) if not module.check_mode else contextlib.nullcontext():
+            plan = files() if callable(files) else dict(
+                files=files, validate=validate, active=active, activate=activate, revert=revert,
+                extra_result=extra_result)
+            for key, default in (('validate', []), ('active', []), ('activate', []), ('revert', None)):
+                value = plan.get(key, default)
+                plan[key] = value if value is None else [[str(part) for part in argv] for argv in value]
+            result.update(plan.get('extra_result') or {})
+            if plan.get('refuse'):
+                raise TransactionError('refused, nothing was changed: ' + '; '.join(plan['refuse']))
+            entries = plan['entries'] if 'entries' in plan else compare(plan['files'])
+            stale = [argv for argv in plan['active'] if run(argv)[0] != 0] if not offline() else []
+            if entries or stale:
+                result.update(changed=True, files=[dict(path=e['path'], action=e['action']) for e in entries],
+                              state='checked', inactive=[' '.join(argv) for argv in stale])
+                if module._diff:
+                    result['diff'] = show(entries)
+                    if stale:
+                        result['diff'].append(dict(prepared='not active: {}\n'.format('; '.join(result['inactive']))))
+                if not module.check_mode:
+                    about.update(kind=plan.get('kind', 'change'), undoes=plan.get('undoes', []))
+                    change, result['state'] = execute(entries, plan, about)
+                    result['change'] = change.id
+    except TransactionError as exc:
+        module.fail_json(msg=str(exc), **dict(result, changed=False, state='failed'))
+    except OSError as exc:
+        module.fail_json(msg=f'{exc}; nothing on this host was changed', **dict(result, changed=False, state='failed'))
+    module.exit_json(**result)
+
+
+def make_id():
+    """A change id: sorts by time, unique on the host."""
+    return time.strftime('%Y%m%dT%H%M%S', time.gmtime()) + '-' + os.urandom(3).hex()
+
+
+def main(argv):
+    """What the timer (`revert ID`) and the boot unit (`boot`) run."""
+    if argv[:1] == ['boot']:
+        with locked(30):
+            for change in reversed(changes()):
+                if change.state in PENDING:
+                    revert(change, 'the host restarted before the change was confirmed', booting=True)
+        return 0
+    try:
+        change = Change.load(argv[1])
+    except TransactionError:  # died before it was armed
+        return 0
+    try:
+        lock = locked(30)
+        lock.__enter__()
+    except TransactionError:  # the run that holds the lock hangs: its time is up
+        if change.state in PENDING:
+            with contextlib.suppress(OSError):
+                os.kill(change.meta['pid'], signal.SIGKILL)
+        lock = locked(30)
+        lock.__enter__()
+    if change.state in PENDING:
+        revert(change, f'not confirmed within {change.meta["confirm_timeout"]} seconds')
+    disarm(change)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

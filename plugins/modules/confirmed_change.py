@@ -1,0 +1,205 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r'''
+module: confirmed_change
+short_description: Apply files and commands as one transaction that reverts itself unless confirmed
+version_added: "0.1.0"
+author: The rampart authors (@rampart-hardening)
+description:
+  - Compares the listed files with the host. Where nothing differs, nothing is written.
+  - Otherwise validates the staged files, journals the originals under C(/var/lib/rampart/changes), arms a timed revert
+    on the host (a systemd timer; a detached process where there is no systemd), writes every file atomically,
+    activates, and then confirms over a new connection. A host that cannot be reached any more takes the change back
+    by itself, and so does one that restarts before the confirmation.
+  - A failing step takes everything back at once and the task fails with the command's own words.
+  - In an image build (a chroot, or no init running) files are written and validated; commands wait for the first boot.
+options:
+  role:
+    description: The name under which the journal lists the change. Defaults to the role that runs the task.
+    type: str
+    default: ''
+  controls:
+    description: Ids of the controls that the change enforces, for the journal.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: The files, links and directories as they should be, in the order in which they are written.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path. A link at this path is replaced, not followed.
+        type: str
+        required: true
+      content:
+        description: The whole content of the file.
+        type: str
+      generate:
+        description:
+          - Argument list of a command that makes the file where it is missing; C(%s) is the path to write to.
+          - An existing file keeps its content.
+        type: list
+        elements: str
+      target:
+        description: What a link points to.
+        type: str
+      state:
+        description: What should be at the path.
+        type: str
+        choices: [file, absent, directory, link]
+        default: file
+      owner:
+        description: User name or number.
+        type: str
+        default: root
+      group:
+        description: Group name or number.
+        type: str
+        default: root
+      mode:
+        description: Permission bits as octal digits in quotes; C(0644) for files and C(0755) for directories by default.
+        type: str
+      sensitive:
+        description: Show no content in diff, log or report.
+        type: bool
+        default: false
+      validate:
+        description: Argument list, or list of them, run on the staged copy (C(%s)) before anything is changed.
+        type: list
+        elements: raw
+        default: []
+  validate:
+    description: Argument lists run when all files are in place, before activation; a failure takes the change back.
+    type: list
+    elements: list
+    default: []
+  active:
+    description:
+      - Argument lists that all succeed when what is live is what the files say.
+      - One that fails makes activation due though no file differs.
+    type: list
+    elements: list
+    default: []
+  activate:
+    description: Argument lists run in order once the files are in place.
+    type: list
+    elements: list
+    default: []
+  revert:
+    description: Argument lists run on the way back, once the old files are in place. Defaults to O(activate).
+    type: list
+    elements: list
+  prove:
+    description: Argument lists run over the new connection; a failure takes the change back.
+    type: list
+    elements: list
+    default: []
+  confirm:
+    description: Whether the change must be confirmed over a new connection, or counts as soon as it is active.
+    type: str
+    choices: [connection, none]
+    default: connection
+  confirm_timeout:
+    description: Seconds from arming to the revert. Defaults to C(hardening_confirm_timeout) where that is set.
+    type: int
+    default: 60
+  keep:
+    description: How many changes the host's journal keeps. Defaults to C(hardening_journal_keep) where that is set.
+    type: int
+    default: 200
+  keep_days:
+    description: How many days the journal keeps a change. Defaults to C(hardening_journal_days) where that is set.
+    type: int
+    default: 365
+attributes:
+  check_mode:
+    description: Can run in check mode and predicts exactly what a run then changes.
+    support: full
+  diff_mode:
+    description: Returns what differs; contents of sensitive files are not shown.
+    support: full
+'''
+
+EXAMPLES = r'''
+- name: Configure the SSH server
+  rampart.hardening.confirmed_change:
+    controls: [ssh.root_login]
+    files:
+      - path: /etc/ssh/sshd_config.d/00-rampart.conf
+        content: "PermitRootLogin no\n"
+        mode: "0600"
+        validate: [sshd, -t, -f, "%s"]
+    validate:
+      - [sshd, -t]
+    activate:
+      - [systemctl, reload, ssh.service]
+'''
+
+RETURN = r'''
+change:
+  description: The id under which the host's journal holds the change.
+  returned: when something was changed
+  type: str
+  sample: 20261124T101500-a1b2c3
+state:
+  description: How the host was left.
+  returned: always
+  type: str
+  sample: confirmed
+files:
+  description: What differed, each with C(path) and C(action), one of create, change, mode, remove.
+  returned: always
+  type: list
+  elements: dict
+inactive:
+  description: The O(active) commands that failed before the change.
+  returned: when something differs
+  type: list
+  elements: str
+'''
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
+
+FILE_SPEC = dict(
+    path=dict(type='str', required=True),
+    content=dict(type='str'),
+    generate=dict(type='list', elements='str'),
+    target=dict(type='str'),
+    state=dict(type='str', choices=['file', 'absent', 'directory', 'link'], default='file'),
+    owner=dict(type='str', default='root'),
+    group=dict(type='str', default='root'),
+    mode=dict(type='str'),
+    sensitive=dict(type='bool', default=False),
+    validate=dict(type='list', elements='raw', default=[]),
+)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            TRANSACTION_ARGS,
+            files=dict(type='list', elements='dict', required=True, options=FILE_SPEC),
+            validate=dict(type='list', elements='list', default=[]),
+            active=dict(type='list', elements='list', default=[]),
+            activate=dict(type='list', elements='list', default=[]),
+            revert=dict(type='list', elements='list'),
+            _sensitive=dict(type='dict', default={}, no_log=True),
+        ),
+        supports_check_mode=True,
+    )
+    params = module.params
+    secret = params['_sensitive']
+    files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
+    transact(module, files, validate=params['validate'], active=params['active'], activate=params['activate'],
+             revert=params['revert'])
+
+
+if __name__ == '__main__':
+    main()

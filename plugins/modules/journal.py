@@ -1,0 +1,88 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r'''
+module: journal
+short_description: List the confirmed changes that a host remembers, or settle one
+version_added: "0.1.0"
+author: The rampart authors (@rampart-hardening)
+description:
+  - Reads the host's journal under C(/var/lib/rampart/changes).
+  - With O(confirm) it proves and confirms a change that is armed; the action plugin of
+    M(rampart.hardening.confirmed_change) does this over a new connection.
+options:
+  change:
+    description: Tell only of the change of this id.
+    type: str
+  confirm:
+    description: Run the proof of the change of this id and confirm it. A proof that fails takes it back.
+    type: str
+attributes:
+  check_mode:
+    description: Can run in check mode; listing changes nothing and confirming is refused.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+'''
+
+EXAMPLES = r'''
+- name: List what was changed on this host
+  rampart.hardening.journal:
+  register: journal
+'''
+
+RETURN = r'''
+changes:
+  description: The entries, oldest first, each with id, state, kind, role, run, who, when, controls, undoes and files.
+  returned: without O(change) and O(confirm)
+  type: list
+  elements: dict
+entry:
+  description: The one entry asked for; its state is C(absent) where the host does not know it.
+  returned: with O(change) or O(confirm)
+  type: dict
+'''
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
+    Change,
+    TransactionError,
+    changes,
+    confirm_change,
+)
+
+
+def entry_of(change_id):
+    """The summary of one entry, with how it was taken back where it was."""
+    try:
+        change = Change.load(change_id)
+    except TransactionError:
+        return dict(id=change_id, state='absent')
+    return dict(change.summary(), reverted=change.meta.get('reverted'))
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(change=dict(type='str'), confirm=dict(type='str')),
+        mutually_exclusive=[('change', 'confirm')],
+        supports_check_mode=True,
+    )
+    change, confirm = module.params['change'], module.params['confirm']
+    if confirm and module.check_mode:
+        module.fail_json(msg='a change cannot be confirmed in check mode')
+    if confirm:
+        try:
+            confirm_change(confirm)
+        except TransactionError as exc:
+            module.fail_json(msg=str(exc), entry=entry_of(confirm))
+    if change or confirm:
+        module.exit_json(changed=False, entry=entry_of(change or confirm))
+    module.exit_json(changed=False, changes=[entry.summary() for entry in changes()])
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,145 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller half of a confirmed change: apply over one connection, prove and confirm over another."""
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import time
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.rampart.hardening.plugins.module_utils.transaction import make_id
+
+JOURNAL_MODULE = 'rampart.hardening.journal'
+GRACE = 20  # seconds after the deadline until which a host may still be busy taking the change back
+
+
+def run_id(task_vars):
+    """The id of this run: the same on every host and for every task of one ansible-playbook process."""
+    given = task_vars.get('hardening_run_id') or task_vars.get('awx_job_id') or task_vars.get('tower_job_id')
+    if given:
+        return str(given)
+    parent = os.getppid()  # a task runs in a worker, the run is the process that forked it
+    try:
+        started = os.stat(f'/proc/{parent}').st_ctime
+    except OSError:
+        return str(parent)
+    return time.strftime('%Y%m%dT%H%M%S', time.gmtime(started)) + f'-{parent}'
+
+
+class ConfirmedActionBase(ActionBase):
+    """Runs the task's module, which leaves its change armed, then opens a new connection and confirms it there."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        del tmp
+        task_vars = task_vars or {}
+        result.update(self.transact(self.arguments(self._task.args.copy(), task_vars), task_vars))
+        return result
+
+    def arguments(self, args, task_vars):
+        """The module's arguments: the task's own, completed by the shared policy and by who runs this."""
+        policy = {'confirm_timeout': 'hardening_confirm_timeout', 'keep': 'hardening_journal_keep',
+                  'keep_days': 'hardening_journal_days'}
+        for key, variable in policy.items():
+            if args.get(key) is None and task_vars.get(variable) is not None:
+                args[key] = self._templar.template(task_vars[variable])
+        if not args.get('role'):
+            args['role'] = self._task._role.get_name(include_role_fqcn=False) if self._task._role else ''
+        args['_change'] = make_id()
+        args['_run'] = run_id(task_vars)
+        args['_who'] = f'{os.environ.get("SUDO_USER") or getpass.getuser()}@{platform.node()}'
+        return args
+
+    def transact(self, args, task_vars):
+        """One whole transaction; the result says how the host was left, whatever happened."""
+        started = time.monotonic()
+        timeout = int(args.get('confirm_timeout') or 60)
+        try:
+            result = self._execute_module(module_name=self._task.action, module_args=args, task_vars=task_vars)
+        except AnsibleConnectionFailure as exc:
+            # The connection died in mid-change (or there never was one): only the host knows how far it came.
+            if self._task.check_mode:
+                raise
+            return self.aftermath(args['_change'], f'the connection was lost during the change ({exc})',
+                                  started + timeout, task_vars)
+        if result.get('unreachable') and not self._task.check_mode:
+            return self.aftermath(args['_change'], 'the connection was lost during the change',
+                                  started + timeout, task_vars)
+        if result.get('failed') or result.get('state') != 'applied':
+            return result
+        change = args['_change']
+        answer = self.ask(dict(confirm=change), started + timeout, task_vars)
+        if answer is None:
+            return self.aftermath(change, 'no new connection to the host could be opened after the change',
+                                  started + timeout, task_vars)
+        result['state'] = answer['entry']['state']
+        if result['state'] != 'confirmed':
+            result.update(failed=True, changed=False, msg=self.verdict(answer['entry']))
+        return result
+
+    def reconnect(self, task_vars):
+        """Drop what is left of the old connection, so that the next command opens a new one."""
+        del task_vars
+        self._connection.reset()
+
+    def ask(self, args, deadline, task_vars):
+        """Ask the host's journal over a new connection until it answers; None where it has not by `deadline`."""
+        while True:
+            try:
+                self.reconnect(task_vars)
+                answer = self._execute_module(module_name=JOURNAL_MODULE, module_args=args, task_vars=task_vars)
+                if not answer.get('unreachable') and 'entry' in answer:
+                    return answer
+                trouble = answer.get('msg', answer)
+            except (AnsibleConnectionFailure, AnsibleError) as exc:
+                trouble = exc
+            self._display.vv(f'no confirmation yet: {trouble}', host=self._task_host(task_vars))
+            if time.monotonic() + 1 >= deadline:
+                return None
+            time.sleep(1)
+
+    def aftermath(self, change, trouble, deadline, task_vars):
+        """Wait until the host has taken `change` back by itself and say how it was left."""
+        host = self._task_host(task_vars)
+        left = max(0, deadline - time.monotonic())
+        self._display.warning(f'{host}: {trouble}; waiting up to {left + GRACE:.0f} s '
+                              'for the host to take the change back')
+        while True:
+            answer = self.ask(dict(change=change), deadline + GRACE, task_vars)
+            entry = answer['entry'] if answer else None
+            if entry is None or entry.get('state') not in ('armed', 'applied', 'reverting'):
+                break
+            if time.monotonic() >= deadline + GRACE:
+                break
+            time.sleep(1)
+        if entry is None:
+            return dict(failed=True, changed=False, change=change, state='unknown',
+                        msg=f'{trouble}, and the host has not answered since. It takes the change back by itself '
+                            'within the confirm timeout, and after a restart; look with rampart.hardening.journal.')
+        return dict(failed=True, changed=False, change=change, state=entry['state'],
+                    msg=f'{trouble}. {self.verdict(entry)}')
+
+    @staticmethod
+    def verdict(entry):
+        """How a change ended, in words."""
+        state, reverted = entry.get('state'), entry.get('reverted') or {}
+        if state == 'absent':
+            return 'The change had not begun: the host is as before.'
+        if state == 'reverted':
+            troubles = reverted.get('troubles')
+            end = 'the host is as before.' if not troubles else 'but not all of it could be: ' + '; '.join(troubles)
+            return f'The change was taken back ({reverted.get("reason", "no reason recorded")}): {end}'
+        if state == 'confirmed':
+            return 'The change was confirmed all the same.'
+        return f'The change is still {state}; the host takes it back by itself when its time is up.'
+
+    @staticmethod
+    def _task_host(task_vars):
+        return task_vars.get('inventory_hostname', 'host')
