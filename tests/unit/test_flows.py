@@ -127,8 +127,8 @@ def test_only_what_a_host_needs_is_resolved():
             "entry 1 (from): no group, host or network is called 'wbe'; did you mean 'web'?",
         ),
         (
-            {"from": "web", "to": "bdd", "port": 1},
-            "entry 1 (to): no group, host or network is called 'bdd'; did you mean 'db'?",
+            {"from": "web", "to": "dbs", "port": 1},
+            "entry 1 (to): no group, host or network is called 'dbs'; did you mean 'db'?",
         ),
         ({"from": "empty", "to": "db", "port": 1}, "entry 1 (from): group 'empty' has no hosts"),
         ({"from": "web", "to": "empty", "port": 1}, "entry 1 (to): group 'empty' has no hosts"),
