@@ -593,7 +593,7 @@ def show(entries):
             if side['kind'] == 'file':
                 head = '# mode {:04o}, owner {}, group {}\n'.format(side['mode'], side['uid'], side['gid'])
                 if spec.get('sensitive'):
-                    texts.append(head + '(sensitive: content {})\n'.format(side.get('sha256', 'not yet made')[:12]))
+                    texts.append(head + f'(sensitive, not shown: {"old" if side is before else "new"} content)\n')
                     continue
                 if data is None and before['kind'] == 'file':
                     with open(entry['path'], 'rb') as handle:

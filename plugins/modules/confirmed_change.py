@@ -63,7 +63,7 @@ options:
         type: str
         default: root
       mode:
-        description: Permission bits as octal digits in quotes; C(0644) for files and C(0755) for directories by default.
+        description: Permission bits as octal digits in quotes; default C(0644), C(0755) for directories.
         type: str
       sensitive:
         description: Show no content in diff, log or report.
