@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import io
@@ -40,7 +41,18 @@ LABEL = "rampart.lab"
 RECIPE_LABEL = "rampart.recipe"
 NETWORK = PREFIX  # where single hosts live, with a way out so that packages can be installed
 V4 = f"10.{87 + NUMBER}"
-V6 = f"fd87:0:0:{NUMBER:x}"
+V6 = f"fd87:0:{NUMBER:x}"
+# The fleet. A switch in a network namespace of its own carries the zones; the controller has a leg in `management` and
+# none in the others, which are routed between each other (the site's router, .1) and to nowhere else.
+SWITCH = f"{PREFIX}-switch"
+CONTROLLER = f"rlab{NUMBER}"
+ZONES = {"management": 1, "production": 2, "test": 3}
+FLEET = {  # name: (image, last part of its addresses, its networks)
+    "jump1": ("bookworm", 10, ("management", "production", "test")),
+    "web1": ("web", 20, ("production",)),
+    "db1": ("db", 30, ("production",)),
+    "test1": ("bookworm", 40, ("test",)),
+}
 ROOT_LOGIN = "rampart-lab"  # root's password in the images (image/base.sh)
 PEOPLE = ("root", "automation", "alice", "bob", "test")
 HOST_KEYS = (("rsa", "2048"), ("ecdsa", "256"), ("ed25519", None))
@@ -77,6 +89,19 @@ def locked(name):
     with open(STATE / f"{name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def inside(namespace):
+    """This thread's sockets belong to another network namespace for a while."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net", "rb") as here, open(f"/run/netns/{namespace}", "rb") as there:
+        if libc.setns(there.fileno(), 0):
+            raise LabError(f"{namespace}: {os.strerror(ctypes.get_errno())}")
+        try:
+            yield
+        finally:
+            libc.setns(here.fileno(), 0)
 
 
 def in_parallel(function, items):
@@ -253,10 +278,10 @@ def create(name, image, state, network, keys, extra=()):
     podman("cp", "--archive=false", "-", f"{container(name)}:/", stdin=tarball(host_files(state, keys)))
 
 
-def wait_for_ssh(address, name, seconds=90, connect=socket.create_connection):
+def wait_for_ssh(name, address, seconds=90):
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(OSError), connect((address, 22), timeout=2) as connection:
+        with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=2) as connection:
             if connection.recv(4) == b"SSH-":
                 return
         if time.monotonic() > deadline:
@@ -298,12 +323,14 @@ def write_host(name, state, keys, found):
         "hardening_flows": [{"from": "controllers", "to": "all", "port": 22}],
     }
     inventory = {"all": {"vars": policy, "children": {"jump": {"hosts": {name: variables}}}}}
-    (state / "inventory.yml").write_text(json.dumps(inventory, indent=2) + "\n", encoding="utf-8")
+    write_json(state / "inventory.yml", inventory)
 
 
 def host_up(options):
     ensure_images([options.image])
     state = STATE / "hosts" / options.name
+    if options.name in FLEET:
+        raise LabError(f"{options.name} is a name of the fleet")
     if options.name in containers():
         raise LabError(f"{options.name} is there already; take it away with: host down {options.name}")
     shutil.rmtree(state, ignore_errors=True)
@@ -316,15 +343,188 @@ def host_up(options):
     podman("start", container(options.name))
     found = addresses(options.name)
     write_host(options.name, state, keys, found)
-    wait_for_ssh(found[0], options.name)
+    wait_for_ssh(options.name, found[0])
     say(f"{options.name}: {' '.join(found)}, inventory {state / 'inventory.yml'}, key {STATE / 'keys' / 'root'}")
     print(found[0])
 
 
 def host_down(options):
     for name in options.names:
-        podman("rm", "--force", "--ignore", "--time", "0", container(name))
+        remove(name)
         shutil.rmtree(STATE / "hosts" / name, ignore_errors=True)
+
+
+def remove(name):
+    podman("rm", "--force", "--ignore", "--time", "0", container(name))
+
+
+def host_restart(options):
+    """As a reboot does, and with --kill as a power cut: processes, /run and everything in the kernel's network go."""
+    name = options.name
+    podman(*(["kill"] if options.kill else ["stop", "--time", "10"]), container(name))
+    if name in FLEET:
+        unwire(name)
+        wire(name)
+    podman("start", container(name))
+    if name in FLEET:
+        with inside(SWITCH):
+            wait_for_ssh(name, fleet_addresses(name)[-2])
+    else:
+        found = addresses(name)
+        write_host(name, STATE / "hosts" / name, people_keys(), found)
+        wait_for_ssh(name, found[0])
+
+
+def host_link(options):
+    """Pull or plug every network cable of a host, at the far end: the host keeps its addresses and sees no carrier."""
+    pid = podman("inspect", "--format", "{{.State.Pid}}", container(options.name))
+    far = ["ip", "-n", SWITCH] if options.name in FLEET else ["ip"]
+    links = {link["ifindex"]: link["ifname"] for link in json.loads(run(*far, "-json", "link", "show"))}
+    for link in json.loads(run("nsenter", "--target", pid, "--net", "ip", "-json", "link", "show", "type", "veth")):
+        run(*far, "link", "set", "dev", links[link["link_index"]], options.state)
+
+
+# --- fleet ----------------------------------------------------------------------------------------------------------
+
+
+def zone_address(zone, number):
+    return f"{V4}.{ZONES[zone]}.{number}", f"{V6}:{ZONES[zone]}::{number}"
+
+
+def fleet_addresses(name):
+    _image, number, zones = FLEET[name]
+    return [address for zone in zones for address in zone_address(zone, number)]
+
+
+def ip_batch(lines, namespace=None):
+    run("ip", *(["-n", namespace] if namespace else []), "-batch", "-", stdin="\n".join(lines).encode())
+
+
+def address_lines(zone, number, device):
+    v4, v6 = zone_address(zone, number)
+    return [f"address add {v4}/24 dev {device}", f"address add {v6}/64 dev {device} nodad", f"link set {device} up"]
+
+
+def wire_switch():
+    run("ip", "netns", "add", SWITCH)
+    lines = ["link set lo up"]
+    for zone in ZONES:
+        lines += [f"link add {zone} type bridge", f"link set {zone} up"]
+        if zone != "management":
+            lines += address_lines(zone, 1, zone)
+    lines += [f"link add controller type veth peer name {CONTROLLER}", "link set controller master management up"]
+    lines += [f"link set {CONTROLLER} netns 1"]
+    ip_batch(lines, SWITCH)
+    run("ip", "netns", "exec", SWITCH, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    # Without a route of their own, connects to the hidden zones would leave by this machine's default route.
+    ip_batch(address_lines("management", 1, CONTROLLER)
+             + [f"route replace unreachable {prefix}" for prefix in hidden_prefixes()])
+
+
+def hidden_prefixes():
+    hidden = [number for zone, number in ZONES.items() if zone != "management"]
+    return [f"{V4}.{number}.0/24" for number in hidden] + [f"{V6}:{number}::/64" for number in hidden]
+
+
+def wire(name):
+    _image, number, zones = FLEET[name]
+    namespace = container(name)
+    run("ip", "netns", "add", namespace)
+    switch, host = [], ["link set lo up"]
+    for index, zone in enumerate(zones):
+        far = f"{name}-{zone[:4]}"
+        switch.append(f"link add {far} type veth peer name eth{index} netns {namespace}")
+        switch.append(f"link set {far} master {zone} up")
+        host += address_lines(zone, number, f"eth{index}")
+    if len(zones) == 1:
+        host += [f"route add default via {router}" for router in zone_address(zones[0], 1)]
+    ip_batch(switch, SWITCH)
+    ip_batch(host, namespace)
+
+
+def unwire(name):
+    run("ip", "netns", "delete", container(name), check=False)
+
+
+def fleet_up(options):
+    started = time.monotonic()
+    ensure_images(sorted({image for image, _number, _zones in FLEET.values()}))
+    with locked("fleet"):
+        there = {name: record for name, record in containers().items() if name in FLEET}
+        running = {name for name, record in there.items() if record["State"] == "running"}
+        if options.fresh or (there and not pathlib.Path(f"/run/netns/{SWITCH}").exists()):
+            take_fleet_down()
+            there, running = {}, set()
+        if not pathlib.Path(f"/run/netns/{SWITCH}").exists():
+            wire_switch()
+        keys = people_keys()
+        in_parallel(lambda name: start_member(name, name in there, keys), sorted(set(FLEET) - running))
+        write_fleet(keys)
+    say(f"fleet: up in {time.monotonic() - started:.0f} s, inventory {STATE / 'fleet' / 'inventory'}")
+
+
+def start_member(name, there, keys):
+    unwire(name)
+    wire(name)
+    if not there:
+        create(name, FLEET[name][0], STATE / "fleet" / "hosts" / name, f"ns:/run/netns/{container(name)}", keys,
+               ("--dns", "none", "--add-host", f"{name}:127.0.1.1"))
+    podman("start", container(name))
+    with inside(SWITCH):
+        wait_for_ssh(name, fleet_addresses(name)[-2])
+    say(f"{name}: {' '.join(fleet_addresses(name))}")
+
+
+def write_fleet(keys):
+    """The user's inventory from tests/lab/inventory, and beside it what only this lab knows: addresses and keys."""
+    inventory = STATE / "fleet" / "inventory"
+    shutil.copytree(HERE / "inventory", inventory, dirs_exist_ok=True)
+    write_json(inventory / "group_vars" / "all" / "lab.yml", {
+        "lab_keys": keys,
+        "lab_key_directory": str(STATE / "keys"),
+        "lab_controllers": list(zone_address("management", 1)),
+    })
+    hosts, known = [], []
+    for name in FLEET:
+        found = fleet_addresses(name)
+        write_json(inventory / "host_vars" / name / "lab.yml", {"ansible_host": found[0], "hardening_addresses": found})
+        hosts.append(f"Host {name} {' '.join(found)}\n    HostName {found[0]}\n")
+        if "management" not in FLEET[name][2]:
+            hosts[-1] += "    ProxyJump jump1\n"
+        known.append(known_hosts(STATE / "fleet" / "hosts" / name, [name, *found]))
+    sockets = pathlib.Path("/run") / PREFIX
+    sockets.mkdir(mode=0o700, exist_ok=True)
+    (inventory / "known_hosts").write_text("".join(known), encoding="utf-8")
+    template = (HERE / "ssh_config").read_text(encoding="utf-8")
+    for word, value in (("KEYS", STATE / "keys"), ("INVENTORY", inventory), ("SOCKETS", sockets)):
+        template = template.replace(f"@{word}@", str(value))
+    (inventory / "ssh_config").write_text("\n".join([template, *hosts]), encoding="utf-8")
+
+
+def write_json(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def take_fleet_down():
+    in_parallel(remove, FLEET)
+    for name in FLEET:
+        unwire(name)
+    run("ip", "netns", "delete", SWITCH, check=False)
+    for prefix in hidden_prefixes():
+        run("ip", "route", "delete", "unreachable", prefix, check=False)
+    shutil.rmtree(STATE / "fleet", ignore_errors=True)
+
+
+def down(options):
+    with locked("fleet"):
+        take_fleet_down()
+    if options.all:
+        in_parallel(remove, containers())
+        podman("network", "rm", "--force", NETWORK, check=False)
+        for tag in reversed(IMAGES):
+            podman("rmi", "--force", f"{IMAGE}:{tag}", check=False)
+        shutil.rmtree(STATE, ignore_errors=True)
 
 
 def status(_options):
@@ -349,6 +549,14 @@ def parse(argv):
     command.add_argument("tags", nargs="*", choices=[[], *IMAGES], metavar="IMAGE", help=f"of {', '.join(IMAGES)}")
     command.set_defaults(function=lambda options: ensure_images(options.tags or list(IMAGES)))
 
+    command = commands.add_parser("up", help="start the fleet; a running one is left as it is")
+    command.add_argument("--fresh", action="store_true", help="make it anew, in its bad state")
+    command.set_defaults(function=fleet_up)
+
+    command = commands.add_parser("down", help="take the fleet away")
+    command.add_argument("--all", action="store_true", help="single hosts, images, keys and caches too")
+    command.set_defaults(function=down)
+
     command = commands.add_parser("status", help="images and hosts")
     command.set_defaults(function=status)
 
@@ -363,6 +571,15 @@ def parse(argv):
     command = host.add_parser("down", help="take hosts away")
     command.add_argument("names", nargs="+", metavar="name")
     command.set_defaults(function=host_down)
+
+    command = host.add_parser("restart", help="reboot a host")
+    command.add_argument("name")
+    command.add_argument("--kill", action="store_true", help="as a power cut does")
+    command.set_defaults(function=host_restart)
+    for word, state, text in (("cut", "down", "pull a host's network cables"), ("mend", "up", "plug them in again")):
+        command = host.add_parser(word, help=text)
+        command.add_argument("name")
+        command.set_defaults(function=host_link, state=state)
 
     command = commands.add_parser("exec", help="run a command in a host")
     command.add_argument("name")

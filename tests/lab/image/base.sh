@@ -37,3 +37,6 @@ systemctl enable leftover.service
 # Each host gets keys of its own when it is created; timers of apt would only disturb measurements.
 rm -f /etc/ssh/ssh_host_*
 systemctl mask apt-daily.timer apt-daily-upgrade.timer
+
+# The network is told at start, not what the machine that built the image had.
+: >/etc/resolv.conf
