@@ -10,7 +10,7 @@ check() {
     if output=$("$@" 2>&1); then echo ok; else echo "failed"; printf '%s\n' "$output"; status=1; fi
 }
 
-mapfile -t shell < <(git grep --untracked -lE '^#!.*\b(ba)?sh\b' -- ':!*.py' ':!*.md' ':!*.yml')
+mapfile -t shell < <({ git ls-files -co --exclude-standard '*.sh'; git grep --untracked -lE '^#!.*\b(ba)?sh$'; } | sort -u)
 check ruff ruff check .
 check yamllint yamllint --strict .
 check shellcheck shellcheck "${shell[@]}"

@@ -16,8 +16,9 @@ git ls-files -z --cached --others --exclude-standard |
 
 # A home of its own: ansible-test keeps its virtual environments there, and its get-pip.py, which it would
 # download from a host that is no package registry. The stand-in uses the pip that Python brings along.
+mkdir -p "$root/.cache/sanity/.ansible/test/cache"
+[ ! -d "$HOME/.config/pip" ] || { mkdir -p "$root/.cache/sanity/.config" && ln -sfn "$HOME/.config/pip" "$root/.cache/sanity/.config/pip"; }
 export HOME=$root/.cache/sanity
-mkdir -p "$HOME/.ansible/test/cache"
 pip_version=$(python - <<'EOF'
 import platform
 from types import SimpleNamespace
@@ -40,6 +41,6 @@ EOF
 # Only whole Pythons: a version manager's shims answer for versions that are not there. More versions, to compile
 # and import the host's half with, can be named in SANITY_PATH.
 venv=$(dirname "$(command -v ansible-test)")
-export PATH=$venv:${SANITY_PATH:+$SANITY_PATH:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin PIP_QUIET=1
+export PATH=$venv:${SANITY_PATH:+$SANITY_PATH:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 cd "$collection"
 ansible-test sanity --color no --truncate 0 "$@"
