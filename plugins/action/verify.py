@@ -325,7 +325,7 @@ class ActionModule(ActionBase):
             found = json.loads((base / "latest" / "evidence.json").read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        return found if found.get("$schema") == evidence.SCHEMA else None
+        return found if found.get("format") == evidence.FORMAT else None
 
     @staticmethod
     def write(path, content: bytes) -> None:
