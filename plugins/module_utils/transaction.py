@@ -802,8 +802,6 @@ def plan_undo(selector, force=False):
         return what == 'all' or value == (change.id if what == 'change' else change.meta.get(what))
 
     chosen = [change for change in standing if named(change)]
-    if not chosen and what != 'all' and not any(named(change) for change in changes()):
-        raise TransactionError(f'undo: the journal of this host knows no {what} {value}')
     entries, edited, later = {}, [], {}
     for change in reversed(standing):
         for index, record in enumerate(change.meta['files']):
@@ -840,7 +838,10 @@ def plan_undo(selector, force=False):
     # directories come first and go last, so that they are there for their files and empty when they go
     differing.sort(key=lambda e: {'directory': (0, e['path'].count('/')), 'absent': (2, -e['path'].count('/'))}.get(
         e['after']['kind'], (1, 0)))
-    return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=[change.id for change in chosen])
+    ids = [change.id for change in chosen]
+    known = what == 'all' or any(named(change) for change in changes())
+    return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=ids,
+                extra_result=dict(undone=ids, known=known))
 
 
 def transact(module, files, validate=(), active=(), activate=(), revert=None, extra_result=None):

@@ -41,6 +41,11 @@ changes:
   returned: without O(change) and O(confirm)
   type: list
   elements: dict
+listing:
+  description: The same, a line for each, for people.
+  returned: without O(change) and O(confirm)
+  type: list
+  elements: str
 entry:
   description: The one entry asked for; its state is C(absent) where the host does not know it.
   returned: with O(change) or O(confirm)
@@ -65,6 +70,12 @@ def entry_of(change_id):
     return dict(change.summary(), reverted=change.meta.get('reverted'))
 
 
+def line(entry):
+    """One entry for people."""
+    files = ' '.join(file['path'] for file in entry['files']) or '(activation only)'
+    return f'{entry["id"]}  {entry["state"]:9}  {entry["role"] or entry["kind"]}  run {entry["run"]}  {entry["who"]}  {files}'
+
+
 def main():
     module = AnsibleModule(
         argument_spec=dict(change=dict(type='str'), confirm=dict(type='str')),
@@ -81,7 +92,8 @@ def main():
             module.fail_json(msg=str(exc), entry=entry_of(confirm))
     if change or confirm:
         module.exit_json(changed=False, entry=entry_of(change or confirm))
-    module.exit_json(changed=False, changes=[entry.summary() for entry in changes()])
+    found = [entry.summary() for entry in changes()]
+    module.exit_json(changed=False, changes=found, listing=[line(entry) for entry in found])
 
 
 if __name__ == '__main__':

@@ -75,6 +75,10 @@ undone:
   returned: always
   type: list
   elements: str
+known:
+  description: Whether this host's journal knows of what was asked for, taken back already or not.
+  returned: always
+  type: bool
 files:
   description: What comes back, each with C(path) and C(action).
   returned: always
@@ -97,11 +101,7 @@ def main():
         supports_check_mode=True,
     )
 
-    def plan():
-        found = plan_undo(module.params['what'], module.params['force'])
-        return dict(found, extra_result=dict(undone=found['undoes']))
-
-    transact(module, plan)
+    transact(module, lambda: plan_undo(module.params['what'], module.params['force']))
 
 
 if __name__ == '__main__':

@@ -35,6 +35,7 @@ class ConfirmedActionBase(ActionBase):
 
     _supports_check_mode = True
     _supports_diff = True
+    module: str | None = None  # where it is not the task's own
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -62,7 +63,7 @@ class ConfirmedActionBase(ActionBase):
         started = time.monotonic()
         timeout = int(args.get('confirm_timeout') or 60)
         try:
-            result = self._execute_module(module_name=self._task.action, module_args=args, task_vars=task_vars)
+            result = self._execute_module(module_name=self.module or self._task.action, module_args=args, task_vars=task_vars)
         except AnsibleConnectionFailure as exc:
             # The connection died in mid-change (or there never was one): only the host knows how far it came.
             if self._task.check_mode:
