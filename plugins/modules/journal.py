@@ -73,7 +73,8 @@ def entry_of(change_id):
 def line(entry):
     """One entry for people."""
     files = ' '.join(file['path'] for file in entry['files']) or '(activation only)'
-    return f'{entry["id"]}  {entry["state"]:9}  {entry["role"] or entry["kind"]}  run {entry["run"]}  {entry["who"]}  {files}'
+    what = entry['role'] or entry['kind']
+    return f'{entry["id"]}  {entry["state"]:9}  {what}  run {entry["run"]}  {entry["who"]}  {files}'
 
 
 def main():
