@@ -4,6 +4,9 @@
 """Reach a host as the automation account, or, where it is not known there yet, as the bootstrap user."""
 from __future__ import annotations
 
+import shlex
+import subprocess
+
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import ConfirmedActionBase
 
@@ -35,16 +38,28 @@ class BootstrapActionBase(ConfirmedActionBase):
     def jump_arguments(self, task_vars):
         """The user's ssh arguments; a jump server still at its own first contact is passed as bootstrap user.
 
-        That is the case in check mode only: otherwise the jump servers come first.
+        That is the case in check mode only: otherwise the jump servers come first. It takes the bootstrap user's key,
+        as nobody can answer a second password prompt.
         """
         given = self._connection.get_option('ssh_common_args') or ''
-        name = (self.policy('hardening_automation', task_vars) or {}).get('name')
-        pristine = any(task_vars['hostvars'][host].get('rampart_bootstrap')
+        pristine = any(task_vars['hostvars'][host].get('ansible_facts', {}).get('rampart_bootstrap')
                        for group in self.policy('hardening_jump_groups', task_vars, ['jump'])
                        for host in task_vars['groups'].get(group, []))
-        if not pristine or not name:
+        jump = self.jump_of(given) if pristine else ''
+        if not jump:
             return given
-        return given.replace(f'{name}@', f'{self.policy("hardening_bootstrap_user", task_vars)}@')
+        key = self.policy('hardening_bootstrap_private_key_file', task_vars)
+        command = ['ssh', *shlex.split(given), '-l', self.policy('hardening_bootstrap_user', task_vars),
+                   *(['-i', key] if key else []), '-o', 'ControlPath=none', '-o', 'BatchMode=yes',
+                   '-W', '[%h]:%p', f'ssh://{jump}']
+        return f'-o {shlex.quote("ProxyCommand=" + shlex.join(command))} {given}'
+
+    def jump_of(self, arguments):
+        """The jump server that ssh passes with these `arguments`, user left out; empty unless there is just one."""
+        answer = subprocess.run(['ssh', '-G', *shlex.split(arguments), self._connection.get_option('host')],
+                                capture_output=True, text=True, check=False, timeout=10)
+        found = [line.partition(' ')[2] for line in answer.stdout.splitlines() if line.startswith('proxyjump ')]
+        return found[0].rpartition('@')[2] if found and ',' not in found[0] and found[0] != 'none' else ''
 
     def use_bootstrap(self, task_vars):
         """Turn this task's connection into the bootstrap user's; returns it as variables, the password left out."""
