@@ -95,7 +95,13 @@ def main() -> int:
                 part.began = time.monotonic()
                 with part.log.open("wb") as log:
                     part.process = subprocess.Popen(
-                        part.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                        part.command,
+                        cwd=ROOT,
+                        env=os.environ | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"},
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
                     )
                 part.state = "running"
                 running.append(part)
