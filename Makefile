@@ -20,7 +20,7 @@ setup: ## Install what is missing: Debian packages and a virtual environment in 
 	@tests/setup.sh
 
 demo: setup ## Build a fleet, attack it, harden it, attack it again, verify it
-	@python tests/lab/demo.py
+	@tests/lab/demo.sh
 
 test: setup ## Everything that CI runs
 	@python tests/run.py
