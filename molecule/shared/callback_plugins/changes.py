@@ -35,7 +35,7 @@ class CallbackModule(CallbackBase):
         self.changes = []
 
     def v2_playbook_on_start(self, playbook):
-        if Path(playbook._file_name).name == "converge.yml":
+        if Path(playbook._file_name).name in ("converge.yml", "site.yml"):
             name = "predicted.json" if context.CLIARGS["check"] else "done.json"
             self.path = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], name)
 
