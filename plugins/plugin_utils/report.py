@@ -58,7 +58,8 @@ def _attention(evidence: dict) -> list[dict]:
                 if result and host["reachable"] and result["verdict"] == verdict:
                     said.setdefault(result["message"].partition("\n")[0], []).append(name)
             if said:
-                rows.append({"verdict": verdict, "control": control, "said": said})
+                hosts = [name for names in said.values() for name in names]
+                rows.append({"verdict": verdict, "control": control, "hosts": hosts, "said": said})
     return rows
 
 
@@ -67,21 +68,25 @@ def render(evidence: dict) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(duration=duration, days=days)
+    # short names for attributes and selectors, so that nothing from the inventory gets into CSS
+    short = {name: f"h{number}" for number, name in enumerate(evidence["hosts"])}
     given: dict[str, list[str]] = {name: [] for name in evidence["controls"]}
-    for host in evidence["hosts"].values():
+    has: dict[str, set[str]] = {name: set() for name in evidence["controls"]}
+    for host_name, host in evidence["hosts"].items():
         for name, result in host["results"].items():
             given[name].append(result["verdict"])
+            has[name] |= {result["verdict"], f"{short[host_name]}-{result['verdict']}"}
     roles: dict[str, list[str]] = {}
     for name, control in evidence["controls"].items():
         roles.setdefault(control["role"], []).append(name)
+        has.setdefault(control["role"], set()).update(has[name])
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         evidence=evidence,
         run=evidence["run"],
         controls=evidence["controls"],
         hosts=evidence["hosts"],
         roles=roles,
-        # short names for attributes and selectors, so that nothing from the inventory gets into CSS
-        h={name: f"h{number}" for number, name in enumerate(evidence["hosts"])},
+        h=short,
         c={name: f"c{number}" for number, name in enumerate(evidence["controls"])},
         r={name: f"r{number}" for number, name in enumerate(roles)},
         attention=_attention(evidence),
@@ -91,6 +96,7 @@ def render(evidence: dict) -> str:
             (change["host"], change["control"]): change["before"] for change in evidence["changes"] if change["before"]
         },
         started=datetime.datetime.fromisoformat(evidence["run"]["started"]).strftime("%-d %B %Y, %H:%M UTC"),
+        has={name: " ".join(sorted(marks)) for name, marks in has.items()},
         tally={name: count(verdicts) for name, verdicts in given.items()},
         verdicts=VERDICTS,
         glyphs=GLYPHS,
