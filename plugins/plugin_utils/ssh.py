@@ -45,6 +45,9 @@ PUBLIC_KEYS = [
 ]
 # The client meets servers that are not ours: also what is sound though not what we would offer
 CLIENT_KEX = [*POST_QUANTUM, *CLASSIC_KEX, "diffie-hellman-group16-sha512", "diffie-hellman-group18-sha512"]
+CLIENT_KEYWORDS = {
+    "ciphers", "forwardagent", "forwardx11", "forwardx11trusted", "hashknownhosts", "kexalgorithms", "macs",
+}  # fmt: skip
 CLIENT_MACS = [*MACS, "hmac-sha2-512", "hmac-sha2-256"]
 # Keywords whose values add up instead of the first one winning
 CUMULATIVE = {"allowgroups", "allowusers", "denygroups", "denyusers", "hostkey"}
@@ -400,9 +403,11 @@ def automation_sources(
 
 
 def client_exceptions(config: Mapping) -> list[str]:
-    """The hosts for which the site has settings of its own in the system's client configuration."""
+    """The hosts for which the system's client configuration has values of its own for what we set."""
     found = []
     for one in of_site(config, dropin=CLIENT_DROPIN):
+        if one["keyword"] not in CLIENT_KEYWORDS:
+            continue
         words = re.split(r"[\s=]+", one["match"])
         if words[0].lower() == "host":
             found += [word for word in words[1:] if word != "*" and not word.startswith("!")]
