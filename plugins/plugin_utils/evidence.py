@@ -64,7 +64,7 @@ def _changes(hosts: dict, controls: dict, previous: dict, everything: bool) -> l
         for control, result in entry["results"].items()
     }
     names = set(after) | (set(before) if everything else set())
-    order = {name: number for number, name in enumerate([*hosts, *previous["hosts"], *controls])}
+    order = {name: number for number, name in enumerate(dict.fromkeys([*hosts, *previous["hosts"], *controls]))}
     return [
         {"host": host, "control": control, "before": before.get((host, control)), "after": after.get((host, control))}
         for host, control in sorted(names, key=lambda name: (order[name[0]], order.get(name[1], len(order)), name))
