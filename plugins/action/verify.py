@@ -38,6 +38,17 @@ SUDO = ("sudo", "ansible.builtin.sudo")
 WORKERS_PER_CORE = 4  # a worker mostly waits for its host
 
 
+def missing(find=importlib.util.find_spec) -> str:
+    """What verify needs and does not have, with the remedy."""
+    for module, package in (("pytest", "pytest"), ("testinfra", "pytest-testinfra"), ("xdist", "pytest-xdist")):
+        if find(module) is None:
+            return (
+                f"{package} is missing beside the Python that runs Ansible. "
+                f"Run: {sys.executable} -m pip install pytest-testinfra pytest-xdist"
+            )
+    return ""
+
+
 def without_secrets(value):
     if isinstance(value, dict):
         return {str(key): without_secrets(item) for key, item in value.items() if not SECRET.search(str(key))}
@@ -109,12 +120,8 @@ class ActionModule(ActionBase):
                 "workers": {"type": "int"},
             }
         )
-        for module, package in (("pytest", "pytest"), ("testinfra", "pytest-testinfra"), ("xdist", "pytest-xdist")):
-            if importlib.util.find_spec(module) is None:
-                raise AnsibleActionFail(
-                    f"{package} is missing beside the Python that runs Ansible. "
-                    f"Run: {sys.executable} -m pip install pytest-testinfra pytest-xdist"
-                )
+        if problem := missing():
+            raise AnsibleActionFail(problem)
         try:
             document = self.document(args, task_vars)
         except policy.PolicyError as error:
