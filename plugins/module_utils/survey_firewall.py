@@ -135,6 +135,12 @@ def published(rules):
     return [found[key] for key in sorted(found)]
 
 
+def matches_sockets(run):
+    """Whether the kernel can tell a packet of an open connection by its socket (a check: nothing is loaded)."""
+    return run(['nft', '-c', 'add table inet rampart_check; add chain inet rampart_check input; '
+                'add rule inet rampart_check input socket wildcard 0'])[0] == 0
+
+
 def engines():
     """What runs containers or guests here, and the interfaces behind which they are."""
     found = [(name, wildcards) for name, paths, wildcards in ENGINES if any(map(os.path.exists, paths))]
@@ -181,6 +187,7 @@ def collect(run):
         drops=rules['drops'],
         forwards=sorted(set(forwards)),
         container_interfaces=interfaces,
+        sockets=matches_sockets(run),
         redirects=rules['dnat'] or bool(names) or bool(re.search(r'-j (DNAT|REDIRECT)\b', old)),
         notrack=rules['notrack'],
         published=published(old),
