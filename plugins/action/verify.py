@@ -286,7 +286,7 @@ class ActionModule(ActionBase):
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
-        if process.returncode not in (0, 1):  # 1: some tests failed
+        if process.returncode not in (0, 1) or not results:  # 1: some tests failed
             tail = "\n".join(log_file.read_text("utf-8", "replace").splitlines()[-40:])
             raise AnsibleActionFail(
                 f"the tests did not run to their end (pytest exit status {process.returncode}):\n{tail}"
