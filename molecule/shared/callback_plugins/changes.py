@@ -32,7 +32,7 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.path = None
-        self.changes = []
+        self.changes = {}
 
     def v2_playbook_on_start(self, playbook):
         if Path(playbook._file_name).name in ("converge.yml", "site.yml"):
@@ -40,13 +40,18 @@ class CallbackModule(CallbackBase):
             self.path = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], name)
 
     def v2_runner_on_ok(self, result):
-        if self.path and result.is_changed():
-            host, task = result._host.get_name(), result._task.get_name()
-            files = result._result.get("files")
-            # a task that names no files counts as a whole
-            for what in files if isinstance(files, list) else [{"task": task}]:
-                self.changes.append({"host": host, **what})
+        if not self.path or not result.is_changed():
+            return
+        host, task = result._host.get_name(), result._task
+        files = result._result.get("files")
+        if not isinstance(files, list):
+            if task.action == "rampart.hardening.first_contact":
+                return  # in check mode: the files of the account it would create are part of what admin_accounts predicts
+            files = [{"task": task.get_name()}]  # a task that names no files counts as a whole
+        for what in files:
+            # what is created and then changed was created
+            self.changes.setdefault((host, what.get("path", ""), what.get("task", "")), {"host": host, **what})
 
     def v2_playbook_on_stats(self, stats):
         if self.path:
-            self.path.write_text(json.dumps(self.changes, indent=1))
+            self.path.write_text(json.dumps([self.changes[key] for key in sorted(self.changes)], indent=1))
