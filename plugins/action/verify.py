@@ -189,7 +189,6 @@ class ActionModule(ActionBase):
                     "hosts": hosts,
                     "all_hosts": everywhere,
                     "filters": {**filters, "hosts": names if len(names) < len(groups["all"]) else []},
-                    "roles": filters["roles"] or sorted(known["roles"]),
                 },
                 default=str,
             )
@@ -251,7 +250,9 @@ class ActionModule(ActionBase):
         self.write(policy_file, json.dumps(document).encode())
         results_file.touch(mode=0o600)
         workers = args["workers"] or min(len(document["hosts"]), WORKERS_PER_CORE * (os.cpu_count() or 1))
-        files = [str(TESTS / f"test_{role}.py") for role in document["roles"]]
+        wanted = {name for host in document["hosts"].values() for name in host["test"]}
+        roles = sorted({document["controls"][name]["role"] for name in wanted})
+        files = [str(path) for path in (TESTS / f"test_{role}.py" for role in roles) if path.exists()]
         command = [
             sys.executable,
             "-m",
