@@ -189,16 +189,17 @@ def rampart_connections(request: pytest.FixtureRequest) -> Iterator[Connections]
     connections.close()
 
 
-# --- what the tests use
+# --- what the tests use: all but evidence last longer than one test, so that a fixture of a test file which reads
+# something large can have scope="module" and read it once a host
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def host(rampart_host: str, rampart_connections: Connections) -> testinfra.host.Host:
     """The live host, as root."""
     return rampart_connections.get(rampart_host)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def policy(rampart_host: str, request: pytest.FixtureRequest) -> dict:
     """The host's policy: hardening_* variables, name, groups, controls in force, connection, all_hosts."""
     document = request.config.rampart_policy
@@ -217,7 +218,7 @@ def evidence(request: pytest.FixtureRequest):
     return record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def not_applicable():
     """not_applicable(reason): end the test, the control does not apply to this host."""
 
