@@ -81,6 +81,19 @@ def listening():
     return [found[key] for key in sorted(found)]
 
 
+def destination_ports(expressions):
+    """The single ports that a rule asks for: {(proto, port)}."""
+    found = set()
+    for expression in expressions:
+        match = expression.get('match') or {}
+        payload = match['left'].get('payload') or {} if isinstance(match.get('left'), dict) else {}
+        if payload.get('field') == 'dport' and payload.get('protocol') in ('tcp', 'udp'):
+            right = match.get('right')
+            ports = right['set'] if isinstance(right, dict) and 'set' in right else [right]
+            found |= {(payload['protocol'], port) for port in ports if isinstance(port, int)}
+    return found
+
+
 def verdicts(expressions):
     """The statements of a rule that decide or rewrite."""
     return {key for expression in expressions if isinstance(expression, dict) for key in expression}
@@ -88,7 +101,8 @@ def verdicts(expressions):
 
 def ruleset(run):
     """What others have loaded, from nft's own list: tables, chains that drop, and what hints at forwarding."""
-    seen = dict(ours=False, tables=[], drops=[], nat=False, dnat=False, forward_rules=False, notrack=False)
+    seen = dict(ours=False, tables=[], drops=[], nat=False, dnat=False, forward_rules=False, notrack=False,
+                published=set())
     rc, out, dummy = run(['nft', '-j', 'list', 'ruleset'])
     try:
         entries = json.loads(out)['nftables'] if rc == 0 else []
@@ -111,7 +125,9 @@ def ruleset(run):
             named = json.dumps(item.get('expr', []))
             seen['nat'] |= bool(what & {'masquerade', 'snat', 'dnat'}) or bool(
                 re.search(r'"name": "(MASQUERADE|SNAT|DNAT)"', named))
-            seen['dnat'] |= bool(what & {'dnat', 'redirect'}) or bool(re.search(r'"name": "(DNAT|REDIRECT)"', named))
+            dnat = 'dnat' in what or '"name": "DNAT"' in named
+            seen['dnat'] |= dnat or 'redirect' in what or '"name": "REDIRECT"' in named
+            seen['published'] |= destination_ports(item.get('expr', [])) if dnat else set()
             seen['forward_rules'] |= hooks.get((table, item.get('chain'))) == 'forward'
             seen['notrack'] |= 'notrack' in what or '"name": "NOTRACK"' in named or '"name": "CT"' in named
     return seen
@@ -124,15 +140,10 @@ def legacy(run):
     return '\n'.join(run([command])[1] for command in ('iptables-save', 'ip6tables-save'))
 
 
-def published(rules):
-    """Ports that a DNAT rule of iptables (Docker, podman, the site) gives to somebody else: {proto, port, to}."""
-    found = {}
-    for line in rules.splitlines():
-        match = re.search(r'-p (tcp|udp)\b.*--dports? ([\d:]+).*-j DNAT --to-destination (\S+)', line)
-        if match and not re.match(r'-A \S+ -d 127\.', line):
-            port = int(match[2].split(':')[0])
-            found[match[1], port] = dict(proto=match[1], port=port, to=match[3])
-    return [found[key] for key in sorted(found)]
+def published(old):
+    """The same from iptables' own words, for its old kernel half."""
+    pattern = r'^-A \S+ (?!-d 127\.).*-p (tcp|udp)\b.*--dport (\d+)\b.*-j DNAT\b'
+    return {(proto, int(port)) for proto, port in re.findall(pattern, old, re.M)}
 
 
 def matches_sockets(run):
@@ -152,6 +163,12 @@ def engines():
         interfaces.remove('br-*')
         interfaces.update(name for name in bridges if re.fullmatch('br-[0-9a-f]{12}', name))
     return [name for name, dummy in found], sorted(interfaces)
+
+
+def capable():
+    """Whether we may filter packets at all; in a container that is for its engine to say."""
+    match = re.search(r'^CapEff:\s*([0-9a-f]+)', read('/proc/self/status'), re.M)
+    return not match or bool(int(match[1], 16) >> 12 & 1)  # CAP_NET_ADMIN
 
 
 def dhcp(sockets):
@@ -181,6 +198,7 @@ def collect(run):
     sockets = listening()
     return dict(
         nft=version.split()[1] if rc == 0 and len(version.split()) > 1 else '',
+        capable=capable(),
         loaded=rules['ours'],
         tables=rules['tables'],
         legacy=[name for family in ('ip', 'ip6') for name in read(f'/proc/net/{family}_tables_names').split()],
@@ -190,7 +208,7 @@ def collect(run):
         sockets=matches_sockets(run),
         redirects=rules['dnat'] or bool(names) or bool(re.search(r'-j (DNAT|REDIRECT)\b', old)),
         notrack=rules['notrack'],
-        published=published(old),
+        published=[dict(proto=proto, port=port) for proto, port in sorted(rules['published'] | published(old))],
         dhcp=dhcp(sockets),
         listening=sockets,
     )
