@@ -46,7 +46,7 @@ class CallbackModule(CallbackBase):
         files = result._result.get("files")
         if not isinstance(files, list):
             if task.action == "rampart.hardening.first_contact":
-                return  # in check mode: the files of the account it would create are part of what admin_accounts predicts
+                return  # check mode: the account it would create is part of what admin_accounts predicts
             files = [{"task": task.get_name()}]  # a task that names no files counts as a whole
         for what in files:
             # what is created and then changed was created
