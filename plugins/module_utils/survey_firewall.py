@@ -101,7 +101,7 @@ def verdicts(expressions):
 
 def ruleset(run):
     """What others have loaded, from nft's own list: tables, chains that drop, and what hints at forwarding."""
-    seen = dict(ours=False, tables=[], drops=[], nat=False, dnat=False, forward_rules=False, notrack=False,
+    seen = dict(ours=False, tables=[], drops=[], nat=False, dnat=False, forward_rules=False,
                 published=set())
     rc, out, dummy = run(['nft', '-j', 'list', 'ruleset'])
     try:
@@ -129,7 +129,6 @@ def ruleset(run):
             seen['dnat'] |= dnat or 'redirect' in what or '"name": "REDIRECT"' in named
             seen['published'] |= destination_ports(item.get('expr', [])) if dnat else set()
             seen['forward_rules'] |= hooks.get((table, item.get('chain'))) == 'forward'
-            seen['notrack'] |= 'notrack' in what or '"name": "NOTRACK"' in named or '"name": "CT"' in named
     return seen
 
 
@@ -147,9 +146,12 @@ def published(old):
 
 
 def matches_sockets(run):
-    """Whether the kernel can tell a packet of an open connection by its socket (a check: nothing is loaded)."""
+    """Whether the kernel can tell a packet of an open connection by its socket (a check: nothing is loaded).
+
+    Every usual kernel can, so that the answer is yes where nft is yet to be installed.
+    """
     return run(['nft', '-c', 'add table inet rampart_check; add chain inet rampart_check input; '
-                'add rule inet rampart_check input socket wildcard 0'])[0] == 0
+                'add rule inet rampart_check input socket wildcard 0'])[0] in (0, 127)
 
 
 def engines():
@@ -191,7 +193,8 @@ def collect(run):
     if may_forward and said_in(FORWARDING, '/etc/sysctl.conf', '/etc/sysctl.d/*.conf', '/etc/systemd/network/*.network',
                                '/etc/systemd/network/*.network.d/*.conf', '/etc/systemd/networkd.conf'):
         forwards.append('router')
-    if may_forward and (rules['nat'] or rules['forward_rules'] or re.search(r'-j (MASQUERADE|SNAT|DNAT)\b', old)):
+    translates = rules['nat'] or re.search(r'-j (MASQUERADE|SNAT|DNAT)\b', old)
+    if may_forward and (translates or rules['forward_rules'] or re.search(r'^-A FORWARD\b', old, re.M)):
         forwards.append('rules')
     if read('/proc/sys/net/bridge/bridge-nf-call-iptables').strip() == '1' and glob.glob('/sys/class/net/*/brif/*'):
         forwards.append('bridge')
@@ -207,7 +210,6 @@ def collect(run):
         container_interfaces=interfaces,
         sockets=matches_sockets(run),
         redirects=rules['dnat'] or bool(names) or bool(re.search(r'-j (DNAT|REDIRECT)\b', old)),
-        notrack=rules['notrack'],
         published=[dict(proto=proto, port=port) for proto, port in sorted(rules['published'] | published(old))],
         dhcp=dhcp(sockets),
         listening=sockets,

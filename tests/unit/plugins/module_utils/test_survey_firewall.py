@@ -37,7 +37,6 @@ def test_an_empty_ruleset():
         "nat": False,
         "dnat": False,
         "forward_rules": False,
-        "notrack": False,
         "published": set(),
     }
 
@@ -75,7 +74,6 @@ def test_a_redirect_publishes_nothing():
     [
         ([{"masquerade": None}], "nat"),
         ([{"xt": {"type": "target", "name": "MASQUERADE"}}], "nat"),
-        ([{"notrack": None}], "notrack"),
     ],
 )
 def test_other_signs(rule, sign):
