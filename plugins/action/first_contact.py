@@ -42,8 +42,9 @@ class ActionModule(BootstrapActionBase):
         if surveyed.get('failed'):
             return dict(result, **surveyed)
         if self._task.check_mode:
-            # Nothing is created, so the rest of the play goes on as the bootstrap user
-            surveyed['ansible_facts'].update(facts, rampart_bootstrap=True)
+            # Nothing is created, so the rest of the play goes on as the bootstrap user. Ansible takes no connection
+            # variables from a task's facts: site sets them.
+            surveyed['ansible_facts'].update(rampart_bootstrap=facts)
             return dict(result, **dict(surveyed, changed=True, msg=f'would create the account {automation["name"]}'))
         made = self.hand_over(automation, before, task_vars)
         if made.get('failed'):
