@@ -472,6 +472,7 @@ def start_member(name, there, keys):
     podman("start", container(name))
     with inside(SWITCH):
         wait_for_ssh(name, fleet_addresses(name)[-2])
+    podman("exec", container(name), "systemctl", "is-system-running", "--wait")
     say(f"{name}: {' '.join(fleet_addresses(name))}")
 
 
@@ -510,6 +511,7 @@ def take_fleet_down():
     in_parallel(remove, FLEET)
     for name in FLEET:
         unwire(name)
+    run("ip", "link", "delete", CONTROLLER, check=False)  # a namespace takes its links along only some time later
     run("ip", "netns", "delete", SWITCH, check=False)
     for prefix in hidden_prefixes():
         run("ip", "route", "delete", "unreachable", prefix, check=False)
