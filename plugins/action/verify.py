@@ -279,6 +279,8 @@ class ActionModule(ActionBase):
         # the user's other plugins and options are for the user's other tests
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
         env.update(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", PYTHONDONTWRITEBYTECODE="1")
+        # a jump server's ssh does not inherit BatchMode: it must not ask on the terminal either
+        env.update(SSH_ASKPASS_REQUIRE="force", SSH_ASKPASS="/bin/false")
         with open(log_file, "wb") as log, open(results_file, encoding="utf-8") as lines:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=private)
             try:

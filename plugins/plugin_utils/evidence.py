@@ -182,6 +182,11 @@ def table(evidence: dict) -> list[str]:
     return lines
 
 
+def few(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def complaints(evidence: dict) -> list[str]:
     """One line for each control that is not as it should be, with the hosts."""
     lines = []
@@ -194,13 +199,12 @@ def complaints(evidence: dict) -> list[str]:
                 and (verdict == "fail" or host["reachable"])
             ]
             if names:
-                lines.append(f"{verdict} {control}: {', '.join(names)}")
+                lines.append(f"{verdict} {control}: {few(names)}")
     lines += [
         f"error {name}: {host['problem']}" for name, host in evidence["hosts"].items() if host["reachable"] is False
     ]
     lines += [
-        f"expired waiver of {waiver['control']} ({waiver['owner']}, {waiver['until']}): "
-        f"{', '.join(waiver['applies_to'])}"
+        f"expired waiver of {waiver['control']} ({waiver['owner']}, {waiver['until']}): {few(waiver['applies_to'])}"
         for waiver in evidence["waivers"]
         if waiver["expired"]
     ]
