@@ -23,7 +23,7 @@ import lab
 import portscan
 
 FLEET = lab.STATE / "fleet"
-KNOWN_HOSTS = FLEET / "inventory" / "known_hosts"
+KNOWN_HOSTS = FLEET / "known_hosts"
 # A stranger sits on the site's router, beside the hosts in production and test, and has no flow of its own.
 STRANGER, CONTROLLER = "stranger", "controller"
 KEYED, PASSWORD, NONE = "publickey", "password", "none"

@@ -9,6 +9,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import ctypes
+import datetime
 import fcntl
 import hashlib
 import io
@@ -34,7 +35,7 @@ IMAGES = {
     "web": ("web", "bookworm"),
     "db": ("db", "trixie"),
 }
-# A second lab on the same machine (another clone, a CI job) takes another number.
+# Another checkout on the same machine takes another number, for hosts, networks and addresses of its own.
 NUMBER = int(os.environ.get("LAB_NUMBER", "0"))
 PREFIX = "rampart-lab" + (str(NUMBER) if NUMBER else "")
 LABEL = "rampart.lab"
@@ -406,6 +407,7 @@ def address_lines(zone, number, device):
 
 
 def wire_switch():
+    run("ip", "link", "delete", CONTROLLER, check=False)
     run("ip", "netns", "add", SWITCH)
     lines = ["link set lo up"]
     for zone in ZONES:
@@ -451,11 +453,18 @@ def fleet_up(options):
     ensure_images(sorted({image for image, _number, _zones in FLEET.values()}))
     with locked("fleet"):
         there = {name: record for name, record in containers().items() if name in FLEET}
-        running = {name for name, record in there.items() if record["State"] == "running"}
-        if options.fresh or (there and not pathlib.Path(f"/run/netns/{SWITCH}").exists()):
+        number = STATE / "fleet" / "number"
+        mine = not number.exists() or number.read_text(encoding="utf-8") == str(NUMBER)
+        if not mine or (there and not (STATE / "fleet").exists()):
+            raise LabError("there is a fleet of another checkout, or of another LAB_NUMBER: take that down first, with "
+                           "lab.py down, or give every checkout a LAB_NUMBER of its own")
+        if options.fresh:
             take_fleet_down()
-            there, running = {}, set()
-        if not pathlib.Path(f"/run/netns/{SWITCH}").exists():
+            there = {}
+        running = {name for name, record in there.items() if record["State"] == "running"}
+        if not pathlib.Path(f"/run/netns/{SWITCH}").exists():  # this machine has been restarted
+            in_parallel(lambda name: podman("stop", "--time", "10", container(name)), running)
+            running = set()
             wire_switch()
         keys = people_keys()
         in_parallel(lambda name: start_member(name, name in there, keys), sorted(set(FLEET) - running))
@@ -478,12 +487,15 @@ def start_member(name, there, keys):
 
 def write_fleet(keys):
     """The user's inventory from tests/lab/inventory, and beside it what only this lab knows: addresses and keys."""
+    (STATE / "fleet" / "number").write_text(str(NUMBER), encoding="utf-8")
     inventory = STATE / "fleet" / "inventory"
     shutil.copytree(HERE / "inventory", inventory, dirs_exist_ok=True)
     write_json(inventory / "group_vars" / "all" / "lab.yml", {
         "lab_keys": keys,
         "lab_key_directory": str(STATE / "keys"),
+        "lab_ssh_config": str(STATE / "fleet" / "ssh_config"),
         "lab_controllers": list(zone_address("management", 1)),
+        "lab_waiver_until": str(datetime.date.today() + datetime.timedelta(days=60)),
     })
     hosts, known = [], []
     for name in FLEET:
@@ -495,11 +507,11 @@ def write_fleet(keys):
         known.append(known_hosts(STATE / "fleet" / "hosts" / name, [name, *found]))
     sockets = pathlib.Path("/run") / PREFIX
     sockets.mkdir(mode=0o700, exist_ok=True)
-    (inventory / "known_hosts").write_text("".join(known), encoding="utf-8")
+    (STATE / "fleet" / "known_hosts").write_text("".join(known), encoding="utf-8")
     template = (HERE / "ssh_config").read_text(encoding="utf-8")
-    for word, value in (("KEYS", STATE / "keys"), ("INVENTORY", inventory), ("SOCKETS", sockets)):
+    for word, value in (("KEYS", STATE / "keys"), ("FLEET", STATE / "fleet"), ("SOCKETS", sockets)):
         template = template.replace(f"@{word}@", str(value))
-    (inventory / "ssh_config").write_text("\n".join([template, *hosts]), encoding="utf-8")
+    (STATE / "fleet" / "ssh_config").write_text("\n".join([template, *hosts]), encoding="utf-8")
 
 
 def write_json(path, data):
@@ -525,7 +537,7 @@ def down(options):
         in_parallel(remove, containers())
         podman("network", "rm", "--force", NETWORK, check=False)
         for tag in reversed(IMAGES):
-            podman("rmi", "--force", f"{IMAGE}:{tag}", check=False)
+            podman("rmi", f"{IMAGE}:{tag}", check=False)  # stays where another lab's hosts use it
         shutil.rmtree(STATE, ignore_errors=True)
 
 
