@@ -27,6 +27,7 @@ import testinfra.host
 
 TEST_TIMEOUT = 120  # seconds for one test; a command that hangs is an error, and the others go on
 CONNECT_TRIES = 3
+CONNECT_PATIENCE = 15  # seconds after which there is no further try
 HOPELESS = ("Permission denied", "Host key verification failed", "timed out", "No route", "Could not resolve")
 FACTS = r"""
 . /etc/os-release 2>/dev/null
@@ -128,11 +129,14 @@ class Connections:
     def open(self, connection: dict) -> tuple[testinfra.host.Host, dict]:
         if "problem" in connection:
             raise Unreachable(connection["problem"])
-        problems = []
+        problems: list[str] = []
         for login in connection["logins"]:
-            host = self.backend(connection, login)
+            host, problem = self.backend(connection, login), ""
+            began = time.monotonic()
             for attempt in range(CONNECT_TRIES):
                 if attempt:
+                    if time.monotonic() - began > CONNECT_PATIENCE:
+                        break
                     time.sleep(attempt)  # a jump server may drop some of many logins at once (MaxStartups)
                 try:
                     seen = host.run(FACTS)
@@ -147,6 +151,8 @@ class Connections:
                 problem = f"cannot become root: {seen.stderr.strip() or seen.stdout.strip()}"
                 break
             problems.append(f"login as {login.get('user') or 'the default user'}: {problem}")
+            if "Permission denied" not in problem:
+                break  # another login would not get further
         raise Unreachable("not reachable, " + "; ".join(problems))
 
     def backend(self, connection: dict, login: dict) -> testinfra.host.Host:
