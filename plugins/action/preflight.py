@@ -28,6 +28,9 @@ class ActionModule(ActionBase):
             survey = seen['ansible_facts']['rampart_survey']
             survey['run'] = run_id(task_vars)
             result['ansible_facts'] = {'rampart_survey': survey}
+        if not survey['system']['connection']:
+            survey = dict(survey, system=dict(survey['system'], connection=self.connection()))
+            result['ansible_facts'] = {'rampart_survey': survey}
         try:
             refusals = self.refusals(survey, task_vars)
         except flows.FlowError as exc:
@@ -70,6 +73,15 @@ class ActionModule(ActionBase):
         policy['automation_from'] = preflight.automation_sources(policy, jumps) if 'ssh' in roles else []
         return (preflight.accounts_trouble(policy, self._get_remote_user())
                 + preflight.source_trouble(policy, client, port, permitted))
+
+    def connection(self):
+        """How the host sees our connection, asked of the login itself: sudo hides it from the survey in a container."""
+        if self._connection.transport.rpartition('.')[2] != 'ssh':
+            return {'client': '', 'port': 22}
+        said = self._low_level_execute_command('echo "$SSH_CONNECTION"', sudoable=False)['stdout'].split()
+        if len(said) != 4:
+            return {'client': '', 'port': 22}
+        return {'client': said[0].partition('%')[0], 'port': int(said[3])}
 
     def addresses(self, hostvars, host):
         """The declared addresses of a host."""
