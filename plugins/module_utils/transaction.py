@@ -11,14 +11,16 @@ A change is a directory under :data:`JOURNAL` holding ``change.json`` (what, who
 
     staged -> armed -> applied -> confirmed -> undone
     armed or applied -> reverting -> reverted
+    abandoned: the controller gave it up before it was armed
 
 Nothing on the host is touched before ``armed`` is on the disk, and every state between ``armed`` and
-``confirmed`` is one from which :func:`revert` leads back to the old files.
+``confirmed`` is one from which :func:`revert` leads back to the old files. Whoever finds ``reverting`` goes on.
 """
 from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import errno
 import fcntl
 import grp
@@ -40,6 +42,7 @@ PROGRAM = ROOT + '/transaction.py'
 UNIT_DIR = '/etc/systemd/system'
 BOOT_UNIT = UNIT_DIR + '/rampart-revert.service'
 BOOT_LINK = UNIT_DIR + '/sysinit.target.wants/rampart-revert.service'
+LOCK = ROOT + '/lock'
 ACCOUNT_FILES = ('/etc/passwd', '/etc/shadow', '/etc/group', '/etc/gshadow', '/etc/subuid', '/etc/subgid')
 PENDING = ('armed', 'applied', 'reverting')
 COMMAND_TIMEOUT = 60
@@ -225,21 +228,24 @@ class Change:
 
 
 def changes(states=None):
-    """The journal's readable entries, oldest first; only those in one of `states` where given."""
+    """The journal's readable entries, oldest first; only those in one of `states` where given.
+
+    Their order is counted, not read off a clock: clocks jump, and ids come from more than one controller.
+    """
     found = []
     with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(JOURNAL)):
+        for name in os.listdir(JOURNAL):
             if states is None or Change(name).state in states:
                 with contextlib.suppress(TransactionError):
                     found.append(Change.load(name))
-    return found
+    return sorted(found, key=lambda change: (change.meta.get('sequence', 0), change.id))
 
 
 def sweep():
-    """Forget what was staged by a run that died before it armed anything (the lock is held, so nobody stages now)."""
+    """Forget what was staged, or half forgotten, by a run that died (the lock is held, so nobody stages now)."""
     for name in os.listdir(JOURNAL):
         change = Change(name)
-        if change.state == 'staged':
+        if change.state == 'staged' or not os.path.exists(os.path.join(change.dir, 'change.json')):
             shutil.rmtree(change.dir, ignore_errors=True)
             disarm(change)
 
@@ -254,12 +260,15 @@ def boot_id():
 
 
 @contextlib.contextmanager
-def locked(patience):
-    """Hold the host's one lock; TransactionError after `patience` seconds. The kernel drops it with the process."""
+def locked(patience, who=''):
+    """Hold the host's one lock; TransactionError after `patience` seconds, naming who holds it.
+
+    The kernel drops it with the process.
+    """
     os.makedirs(JOURNAL, mode=0o700, exist_ok=True)
     for path in (ROOT, JOURNAL):
         os.chmod(path, 0o700)
-    fd = os.open(ROOT + '/lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + patience
     try:
         while True:
@@ -268,12 +277,24 @@ def locked(patience):
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise TransactionError('another run is changing this host; nothing was done, '
+                    holder = os.pread(fd, 1000, 0).decode(errors='replace') or 'another run'
+                    raise TransactionError(f'{holder} is at work on this host; nothing was done, '
                                            'try again later') from None
                 time.sleep(0.2)
+        with contextlib.suppress(OSError):  # a full disk: then it has no name
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, who.encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def lock_holders():
+    """The processes that hold the lock, as the kernel knows them."""
+    inode = str(os.stat(LOCK).st_ino)
+    with open('/proc/locks', encoding='ascii') as handle:
+        rows = [line.split() for line in handle]
+    return [int(row[4]) for row in rows if row[1] == 'FLOCK' and row[5].endswith(':' + inode) and int(row[4]) > 0]
 
 
 @contextlib.contextmanager
@@ -300,19 +321,37 @@ def account_lock(paths):
 
 # --- commands -----------------------------------------------------------------------------------------------
 
+def die_with_parent():
+    """In a child about to become a command: end when the process that started it is killed (PR_SET_PDEATHSIG).
+
+    Otherwise a command that outlives its run could still activate the new files after they were taken back.
+    """
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def run(argv, timeout=COMMAND_TIMEOUT):
-    """Run `argv`; (rc, what it said). A missing program is rc 127, one that outlasts `timeout` seconds rc 124."""
+    """Run `argv`; (rc, what it said). A missing program is rc 127, one that outlasts `timeout` seconds rc 124.
+
+    What it says goes to memory, not into a pipe: a daemon that it leaves behind would hold that open.
+    """
     env = dict(os.environ, PATH=SAFE_PATH, LC_ALL='C', SYSTEMD_PAGER='')
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=timeout, env=env, check=False)
-    except FileNotFoundError:
-        return 127, f'{argv[0]}: not found'
-    except PermissionError as exc:
-        return 126, str(exc)
-    except subprocess.TimeoutExpired:
-        return 124, f'no answer within {timeout:.0f} seconds'
-    return done.returncode, done.stdout.decode(errors='replace').strip()
+    with os.fdopen(os.memfd_create('said'), 'w+b') as output:
+        try:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
+                                       start_new_session=True, preexec_fn=die_with_parent)
+        except FileNotFoundError:
+            return 127, f'{argv[0]}: not found'
+        except PermissionError as exc:
+            return 126, str(exc)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return 124, f'no answer within {timeout:.0f} seconds'
+        output.seek(0)
+        return process.returncode, output.read().decode(errors='replace').strip()
 
 
 def must(argv, what, timeout=COMMAND_TIMEOUT):
@@ -361,15 +400,17 @@ def arm(change):
     seconds = change.meta['confirm_timeout']
     command = [sys.executable, '-I', PROGRAM, 'revert', change.id]
     if has_systemd():
+        # The timer first: it also clears the boot unit away, should we die in between
+        must(['systemd-run', '--quiet', '--collect', '--unit=rampart-revert-' + change.id, f'--on-active={seconds}',
+              '--timer-property=AccuracySec=1s', '--property=Restart=on-failure', '--property=RestartSec=2',
+              '--property=StartLimitIntervalSec=0',
+              f'--description=Take back change {change.id} unless confirmed'] + command, 'arming the timed revert')
         os.makedirs(os.path.dirname(BOOT_LINK), mode=0o755, exist_ok=True)
         text = BOOT_UNIT_TEXT % {'python': sys.executable, 'program': PROGRAM, 'root': ROOT}
         write_file(BOOT_UNIT, text.encode(), 0o644)
         if not os.path.islink(BOOT_LINK):
             os.symlink(BOOT_UNIT, BOOT_LINK)
         fsync_dir(os.path.dirname(BOOT_LINK))
-        must(['systemd-run', '--quiet', '--collect', '--unit=rampart-revert-' + change.id, f'--on-active={seconds}',
-              '--timer-property=AccuracySec=1s', '--property=Restart=on-failure', '--property=RestartSec=2',
-              f'--description=Take back change {change.id} unless confirmed'] + command, 'arming the timed revert')
         return
     if os.fork() == 0:  # the child's child outlives the connection that started it
         os.setsid()
@@ -384,14 +425,19 @@ def arm(change):
     os.wait()
 
 
+def clear_boot_unit(but=''):
+    """Take the boot unit away once nothing is pending, the change `but` aside."""
+    if not any(other.id != but for other in changes(PENDING)):
+        for path in (BOOT_LINK, BOOT_UNIT, BOOT_UNIT + '.new'):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def disarm(change):
     """Stop the timer of `change`, and take the boot unit away once nothing is pending."""
     if not has_systemd():
         return
-    if not any(other.id != change.id for other in changes(PENDING)):
-        for path in (BOOT_LINK, BOOT_UNIT):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    clear_boot_unit(change.id)
     # The service itself may be the one that runs this: stop the timer only.
     run(['systemctl', 'stop', f'rampart-revert-{change.id}.timer'])
 
@@ -401,14 +447,17 @@ def disarm(change):
 def restore_one(change, index, entry):
     """Put `entry` back as it was before `change`. Safe to repeat."""
     path, before = entry['path'], entry['before']
-    with contextlib.suppress(OSError):
-        os.unlink(beside(path, change.id))
-    if same(describe(path), before):
+    current = describe(path)
+    if entry.get('untouched') or (same(current, before) and not os.path.isdir(kept(change, path))):
         return
+    if current['kind'] == 'file' and not same(current, entry['after']):
+        with contextlib.suppress(OSError):  # somebody wrote to it since: nothing is lost
+            os.makedirs(os.path.dirname(kept(change, path)), mode=0o700, exist_ok=True)
+            shutil.copyfile(path, kept(change, path))
     if before['kind'] == 'directory':
         if os.path.isdir(kept(change, path)):
-            shutil.move(kept(change, path), path)
-        elif describe(path)['kind'] == 'absent':
+            put_back(change, path)
+        elif current['kind'] == 'absent':
             os.mkdir(path)
         dress(path, before)
         return
@@ -424,7 +473,7 @@ def restore_one(change, index, entry):
     except OSError as exc:
         with contextlib.suppress(OSError):
             os.unlink(temp)
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT) or before['kind'] != 'file' or os.path.islink(path):
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT) or before['kind'] != 'file' or current['kind'] != 'file':
             raise
         with open(path, 'r+b') as handle:  # a full disk: the blocks that the new content held must do
             handle.truncate(0)
@@ -436,8 +485,50 @@ def restore_one(change, index, entry):
 
 
 def kept(change, path):
-    """Where `change` keeps a directory that it took away with what people had put into it."""
+    """Where `change` keeps what people had put at `path`, a directory or a file that it takes away."""
     return os.path.join(change.dir, 'kept', path.strip('/').replace('/', '_'))
+
+
+def copy_tree(source, target):
+    """Copy a directory with everything that it has, all of it or nothing at `target`."""
+    temp = target + '.new'
+    shutil.rmtree(temp, ignore_errors=True)
+    rc, said = run(['cp', '--archive', '--no-target-directory', source, temp], 3600)
+    if rc != 0:
+        shutil.rmtree(temp, ignore_errors=True)
+        raise OSError(errno.EIO, said, source)
+    os.sync()
+    os.rename(temp, target)
+
+
+def keep_tree(change, path):
+    """Move the directory `path` into the journal, from another file system too. Safe to repeat."""
+    target = kept(change, path)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    if not os.path.isdir(target):
+        try:
+            os.rename(path, target)
+            return
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+        copy_tree(path, target)
+    shutil.rmtree(path)
+
+
+def put_back(change, path):
+    """Move a directory that :func:`keep_tree` took out of the journal again. Safe to repeat."""
+    source, temp = kept(change, path), beside(path, change.id)
+    try:
+        os.rename(source, path)
+        return
+    except OSError as exc:
+        if exc.errno not in (errno.EXDEV, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    copy_tree(source, temp)
+    shutil.rmtree(path, ignore_errors=True)  # what is left of it where keep_tree did not get to its end
+    os.rename(temp, path)
+    shutil.rmtree(source)
 
 
 def remove(path, change):
@@ -451,19 +542,26 @@ def remove(path, change):
         except OSError as exc:
             if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            os.makedirs(os.path.dirname(kept(change, path)), mode=0o700, exist_ok=True)
-            shutil.move(path, kept(change, path))
+            keep_tree(change, path)
     with contextlib.suppress(FileNotFoundError):
         fsync_dir(os.path.dirname(path))
 
 
-def restore_all(change, troubles):
-    """Restore every file of `change`, the last first; what fails is added to `troubles`."""
-    for index, entry in reversed(list(enumerate(change.meta['files']))):
+def restore_all(change):
+    """Restore every file of `change`, the last first; returns what failed. Every one is tried whatever fails before."""
+    troubles, entries = [], change.meta['files']
+    for entry in entries:  # first, as they take up room on what may be a full disk
+        temp = beside(entry['path'], change.id)
+        for litter in (temp, temp + '.new'):
+            with contextlib.suppress(OSError):
+                os.unlink(litter)
+            shutil.rmtree(litter, ignore_errors=True)
+    for index, entry in reversed(list(enumerate(entries))):
         try:
             restore_one(change, index, entry)
         except OSError as exc:
             troubles.append('{}: {}'.format(entry['path'], exc))
+    return troubles
 
 
 def way_back(meta):
@@ -474,15 +572,19 @@ def way_back(meta):
 def revert(change, reason, booting=False):
     """Lead the host back to what it was before `change` (the lock is held). Returns what went wrong on the way.
 
-    Every file is attempted whatever happens to another; at boot no command runs, the services start after us.
+    Where a file cannot be restored the change stays ``reverting`` and armed: the timer, the next run and the boot
+    unit try again. At boot no command runs, the services start after us.
     """
     change.set_state_safely('reverting')
-    troubles = []
+    reason = change.meta.get('reverted', {}).get('reason', reason)
+    accounts = [entry for entry in change.meta['files'] if entry['path'] in ACCOUNT_FILES]
     try:
-        with account_lock([entry['path'] for entry in change.meta['files']]):
-            restore_all(change, troubles)
+        # only where it matters: whoever holds that lock must not delay the rest
+        with account_lock([e['path'] for e in accounts if not same(describe(e['path']), e['before'])]):
+            stuck = restore_all(change)
     except TransactionError:  # whoever holds the lock must not keep the host half changed
-        restore_all(change, troubles)
+        stuck = restore_all(change)
+    troubles = []
     if booting:
         run(['systemctl', 'daemon-reload'])
     elif change.meta.get('activated', True):
@@ -490,12 +592,13 @@ def revert(change, reason, booting=False):
             rc, said = run(argv)
             if rc != 0:
                 troubles.append(f'`{" ".join(argv)}` returned {rc}: {said}')
-    change.meta['reverted'] = dict(reason=reason, troubles=troubles, when=now())
+    change.meta['reverted'] = dict(reason=reason, troubles=stuck + troubles, when=now())
     with contextlib.suppress(OSError):
         change.save()
-    change.set_state_safely('reverted')
-    disarm(change)
-    return troubles
+    if not stuck:
+        change.set_state_safely('reverted')
+        disarm(change)
+    return stuck + troubles
 
 
 def now():
@@ -567,9 +670,11 @@ def compare(specs):
             wanted['sha256'] = before['sha256']  # generated once; from then on only owner and mode are ours
         if same(before, wanted):
             continue
-        if wanted['kind'] == 'file':
+        if wanted['kind'] != 'absent':
             missing, parent = [], os.path.dirname(path)
             while not os.path.isdir(parent) and parent not in seen:
+                if os.path.lexists(parent):
+                    raise TransactionError(f'{parent} is not a directory on this host, so {path} cannot be in it')
                 missing.append(parent)
                 seen[parent] = True
                 parent = os.path.dirname(parent)
@@ -612,26 +717,35 @@ def show(entries):
 
 # --- the change itself --------------------------------------------------------------------------------------
 
-def wait_for_pending(patience, mend):
-    """Wait (without the lock) until no change is pending.
+@contextlib.contextmanager
+def settled(patience, who, mend=True):
+    """Hold the lock once no change is pending; TransactionError after `patience` seconds, naming the change.
 
     A change that another run has applied and not confirmed may still vanish: nothing can be compared with it.
     One that is long past its time is taken back here, where `mend` allows it.
     """
     until = time.monotonic() + patience
     while True:
-        with locked(patience):
-            pending = changes(PENDING)
-            if not pending:
-                return
-            for change in pending if mend else []:
+        with locked(until - time.monotonic(), who):
+            for change in changes(PENDING) if mend else []:
                 left = change.remaining()
                 if left is None or left < -15 or change.state == 'reverting':
                     revert(change, 'left behind; taken back by the next run')
+            pending = changes(PENDING)
+            if not pending:
+                if mend:
+                    sweep()
+                    clear_boot_unit()
+                yield
+                return
+        change = pending[0]
+        name = f'change {change.id} of role {change.meta["role"]} by {change.meta["who"]}'
+        if mend and change.state == 'reverting':
+            raise TransactionError(f'{name} cannot be taken back: {"; ".join(change.meta["reverted"]["troubles"])}; '
+                                   'the host goes on trying, and nothing else was done')
         if time.monotonic() >= until:
-            change = pending[0]
-            raise TransactionError(f'change {change.id} of role {change.meta["role"]} by {change.meta["who"]} '
-                                   f'is still waiting for its confirmation ({change.remaining() or 0:.0f} s left); '
+            raise TransactionError(f'{name} is still waiting for its confirmation '
+                                   f'({max(0, change.remaining() or 0):.0f} s left); '
                                    'nothing was done, try again after that')
         time.sleep(0.5)
 
@@ -662,18 +776,33 @@ def stage(change, entries):
             write_file(staged, entry['data'])
         checks = entry['spec'].get('validate') or []
         for argv in [checks] if checks and isinstance(checks[0], str) else checks:
-            must([part.replace('%s', staged) for part in argv], f'validating {entry["path"]}')
+            validate_one([part.replace('%s', staged) for part in argv], entry)
     shutil.rmtree(os.path.join(change.dir, 'stage'))
 
 
+def validate_one(argv, entry):
+    """Run `argv` on a staged file; what it says of a sensitive one may quote it and is not repeated."""
+    try:
+        must(argv, f'validating {entry["path"]}')
+    except TransactionError:
+        if not entry['spec'].get('sensitive'):
+            raise
+        raise TransactionError(f'validating {entry["path"]} failed: `{" ".join(argv)}` (what it said is not shown, '
+                               'the file is sensitive)') from None
+
+
 def apply(change, entries):
-    """Bring every entry to its place: first all contents beside their targets, so that a full disk is met early."""
+    """Bring every entry to its place: first all contents beside their targets, so that a full disk is met early.
+
+    Marks what it `touched`: a path that it did not get to may have been edited by others and is not ours to restore.
+    """
     ready = []
     for entry in entries:
         path, after = entry['path'], entry['after']
         if after['kind'] == 'directory':
             if entry['before']['kind'] == 'absent':
                 os.mkdir(path, 0o700)
+            entry['touched'] = True
             dress(path, after)
         elif after['kind'] in ('file', 'link'):
             wanted = dict(after)
@@ -686,7 +815,8 @@ def apply(change, entries):
         if entry['after']['kind'] == 'directory':
             continue
         if not same(describe(path), entry['before']):
-            raise TransactionError(f'{path} was edited while this run was about to replace it')
+            raise TransactionError(f'{path} was edited while this run was about to replace it, and was left so')
+        entry['touched'] = True
         if entry['after']['kind'] == 'absent':
             remove(path, change)
         else:
@@ -701,14 +831,16 @@ def apply(change, entries):
 
 def execute(entries, plan, about):
     """Stage, validate, arm, apply, activate `entries` (the lock is held). Returns (change, state word)."""
-    sweep()
     change = Change(about['id'])
+    if os.path.exists(change.dir):  # Ansible repeats a module whose connection was lost
+        raise TransactionError(f'the connection was lost after this change had begun; it is now {change.state}')
+    sequence = max([other.meta.get('sequence', 0) for other in changes()], default=0) + 1
     os.makedirs(change.dir, mode=0o700)
     image = offline()
     confirm = about['confirm'] if not image else 'none'
     change.meta = dict(
         id=change.id, kind=about.get('kind', 'change'), role=about['role'], run=about['run'], who=about['who'],
-        controls=about['controls'], when=now(), undoes=about.get('undoes', []), confirm=confirm,
+        controls=about['controls'], when=now(), sequence=sequence, undoes=about.get('undoes', []), confirm=confirm,
         confirm_timeout=about['confirm_timeout'], boot_id=boot_id(), pid=os.getpid(), activate=plan['activate'],
         revert=plan['revert'], prove=about['prove'], activated=False)
     try:
@@ -739,27 +871,40 @@ def execute(entries, plan, about):
             for argv in plan['active']:
                 must(argv, 'looking whether it is live', change.remaining())
         change.set_state('applied')
+        if confirm == 'none':
+            settle(change, about)
     except (TransactionError, OSError) as exc:
+        for record, entry in zip(change.meta['files'], entries):
+            record['untouched'] = not entry.get('touched')
+        with contextlib.suppress(OSError):
+            change.save()
         troubles = revert(change, str(exc))
-        raise TransactionError(f'{exc}. The change was taken back; {outcome(troubles)}') from exc
-    if confirm == 'none':
-        settle(change, about)
+        raise TransactionError(f'{exc}. The change was taken back{outcome(change, troubles)}') from exc
     return change, change.state
 
 
 def settle(change, about):
     """Mark `change` confirmed and what it undoes as undone, then prune."""
     change.set_state('confirmed')
+    with contextlib.suppress(OSError):  # from here on it counts, whatever fails
+        finish(change)
+        prune(about['keep'], about['keep_days'])
+
+
+def finish(change):
+    """What follows from a confirmed `change`. Safe to repeat."""
     disarm(change)
     for undone in change.meta.get('undoes', []):
         with contextlib.suppress(TransactionError):
             Change.load(undone).set_state('undone')
-    prune(about['keep'], about['keep_days'])
 
 
-def outcome(troubles):
+def outcome(change, troubles):
     """The end of a sentence that says how the host was left."""
-    return 'the host is as before' if not troubles else 'but not all of it could be: ' + '; '.join(troubles)
+    if not troubles:
+        return '; the host is as before'
+    more = '; the host goes on trying' if change.state == 'reverting' else ''
+    return ', but not all of it could be: ' + '; '.join(troubles) + more
 
 
 def prune(keep, days):
@@ -773,17 +918,38 @@ def prune(keep, days):
 
 def confirm_change(change_id, keep=200, keep_days=365):
     """Prove and confirm an applied change (called over the new connection). Returns the Change; its state tells."""
-    with locked(15):
+    with locked(15, f'the confirmation of change {change_id}'):
         change = Change.load(change_id)
         if change.state != 'applied':
             return change
         try:
             for argv in change.meta['prove']:
                 must(argv, 'the proof', change.remaining() or 1)
-        except TransactionError as exc:
+            settle(change, dict(keep=keep, keep_days=keep_days))
+        except (TransactionError, OSError) as exc:
             revert(change, str(exc))
-            return change
-        settle(change, dict(keep=keep, keep_days=keep_days))
+        return change
+
+
+def abandon(change_id):
+    """Take back a change whose run was lost, or see to it that it never begins. Returns the Change; its state tells.
+
+    The run may be alive still, cut off from its controller: it holds the lock until it is done, or finds our mark.
+    """
+    change = Change(change_id)
+    if not os.path.isdir(JOURNAL):  # it never got as far as to the lock
+        return change
+    with locked(15, f'the revert of change {change_id}'):
+        with contextlib.suppress(TransactionError):
+            change = Change.load(change_id)
+        if change.state in PENDING:
+            revert(change, 'the controller lost the connection during the change')
+        elif change.state == 'staged':
+            change.meta = dict(dict(role='', when=now(), files=[]), **change.meta, id=change_id)
+            os.makedirs(change.dir, mode=0o700, exist_ok=True)
+            change.save()
+            change.set_state('abandoned')
+            disarm(change)
         return change
 
 
@@ -796,30 +962,39 @@ def plan_undo(selector, force=False):
     what, dummy, value = selector.partition(':')
     if what not in ('all', 'run', 'role', 'change') or (what != 'all') != bool(value):
         raise TransactionError(f'undo: say all, run:ID, role:NAME or change:ID, not {selector!r}')
-    standing = [c for c in changes(('confirmed',)) if c.meta.get('kind') == 'change']
+    confirmed = changes(('confirmed',))
+    gone = {undone for change in confirmed for undone in change.meta.get('undoes', [])}
+    standing = [c for c in confirmed if c.meta.get('kind') == 'change' and c.id not in gone]
 
     def named(change):
         return what == 'all' or value == (change.id if what == 'change' else change.meta.get(what))
 
     chosen = [change for change in standing if named(change)]
-    entries, edited, later = {}, [], {}
+    entries, ours, edited, later, closed, partly = {}, {}, [], {}, set(), set()
     for change in reversed(standing):
         for index, record in enumerate(change.meta['files']):
             path = record['path']
             if change not in chosen:
                 later.setdefault(path, change)
+                if path in entries:
+                    closed.add(path)
+                continue
+            if path in closed:  # goes back only as far as the change in between: that stays, and so does this one
+                partly.add(change.id)
                 continue
             current = describe(path)
-            if path in later:
-                if path in entries:
-                    continue  # goes back only as far as the change in between that stays
+            if path in entries:
+                pass
+            elif path not in later:
+                ours[path] = record['after']
+            elif not same(current, record['before']):
                 edited.append(f'{path} (by the later change {later[path].id} of role {later[path].meta["role"]})')
-            elif path not in entries and not same(current, record['after']):
-                edited.append(path)
             data = change.blob(index) if record['before']['kind'] == 'file' else None
             sensitive = record.get('sensitive') or entries.get(path, {}).get('spec', {}).get('sensitive')
             entries[path] = dict(path=path, action='', before=current, after=record['before'], data=data,
                                  spec={'sensitive': sensitive})
+    edited += [path for path, after in ours.items() if not same(entries[path]['before'], after)
+               and not same(entries[path]['before'], entries[path]['after'])]
     if edited and not force:
         raise TransactionError(f'edited since, so that undoing would lose it: {", ".join(sorted(set(edited)))}. '
                                'Nothing was changed; say undo_force=true to put the old content back all the same')
@@ -838,7 +1013,7 @@ def plan_undo(selector, force=False):
     # directories come first and go last, so that they are there for their files and empty when they go
     differing.sort(key=lambda e: {'directory': (0, e['path'].count('/')), 'absent': (2, -e['path'].count('/'))}.get(
         e['after']['kind'], (1, 0)))
-    ids = [change.id for change in chosen]
+    ids = [change.id for change in chosen if change.id not in partly]
     known = what == 'all' or any(named(change) for change in changes())
     return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=ids,
                 extra_result=dict(undone=ids, known=known))
@@ -856,9 +1031,12 @@ def transact(module, files, validate=(), active=(), activate=(), revert=None, ex
                  controls=params['controls'], confirm=params['confirm'], confirm_timeout=params['confirm_timeout'],
                  prove=params['prove'], keep=params['keep'], keep_days=params['keep_days'])
     try:
-        if not module.check_mode or os.path.isdir(JOURNAL):
-            wait_for_pending(about['confirm_timeout'] + 30, not module.check_mode)
-        with locked(30) if not module.check_mode else contextlib.nullcontext():
+        patience = about['confirm_timeout'] + 30
+        name = f'change {about["id"]} of role {about["role"]} by {about["who"]}'
+        if module.check_mode and os.path.isdir(JOURNAL):
+            with settled(patience, name, mend=False):
+                pass
+        with settled(patience, name) if not module.check_mode else contextlib.nullcontext():
             plan = files() if callable(files) else dict(
                 files=files, validate=validate, active=active, activate=activate, revert=revert,
                 extra_result=extra_result)
@@ -880,7 +1058,7 @@ def transact(module, files, validate=(), active=(), activate=(), revert=None, ex
                 if not module.check_mode:
                     about.update(kind=plan.get('kind', 'change'), undoes=plan.get('undoes', []))
                     change, result['state'] = execute(entries, plan, about)
-                    result['change'] = change.id
+                    result.update(change=change.id, left=change.remaining())
     except TransactionError as exc:
         module.fail_json(msg=str(exc), **dict(result, changed=False, state='failed'))
     except OSError as exc:
@@ -896,28 +1074,41 @@ def make_id():
 def main(argv):
     """What the timer (`revert ID`) and the boot unit (`boot`) run."""
     if argv[:1] == ['boot']:
-        with locked(30):
-            for change in reversed(changes()):
-                if change.state in PENDING:
-                    revert(change, 'the host restarted before the change was confirmed', booting=True)
-        return 0
-    try:
-        change = Change.load(argv[1])
-    except TransactionError:  # died before it was armed
-        return 0
-    try:
-        lock = locked(30)
-        lock.__enter__()
-    except TransactionError:  # the run that holds the lock hangs: its time is up
-        if change.state in PENDING:
-            with contextlib.suppress(OSError):
-                os.kill(change.meta['pid'], signal.SIGKILL)
-        lock = locked(30)
-        lock.__enter__()
-    if change.state in PENDING:
-        revert(change, f'not confirmed within {change.meta["confirm_timeout"]} seconds')
-    disarm(change)
+        with locked(30, 'the revert after a restart'):
+            sweep()
+            for change in reversed(changes(PENDING)):
+                revert(change, 'the host restarted before the change was confirmed', booting=True)
+            clear_boot_unit()
+            return 1 if changes(PENDING) else 0
+    pause = 2
+    while not timed_revert(argv[1]):
+        time.sleep(pause)
+        pause = min(60, 2 * pause)
     return 0
+
+
+def timed_revert(change_id):
+    """Take the change back unless it is settled; false where that must be tried again."""
+    change = Change(change_id)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(30, f'the revert of change {change_id}'))
+        except TransactionError:  # the run that holds the lock hangs: its time is up
+            if change.state not in PENDING:
+                return False
+            for pid in lock_holders():
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            stack.enter_context(locked(30, f'the revert of change {change_id}'))
+        if change.state in PENDING:
+            change = Change.load(change_id)  # not before: until the lock is ours, the run may still write to it
+            revert(change, f'not confirmed within {change.meta["confirm_timeout"]} seconds')
+        if change.state in PENDING:
+            return False
+        if change.state == 'confirmed':  # whoever confirmed it may have died over the rest
+            finish(Change.load(change_id))
+        disarm(change)
+    return True
 
 
 if __name__ == '__main__':

@@ -11,8 +11,8 @@ version_added: "0.1.0"
 author: The rampart authors (@rampart-hardening)
 description:
   - Reads the host's journal under C(/var/lib/rampart/changes).
-  - With O(confirm) it proves and confirms a change that is armed; the action plugin of
-    M(rampart.hardening.confirmed_change) does this over a new connection.
+  - With O(confirm) it proves and confirms a change that is armed, with O(abandon) it takes it back at once; the action
+    plugin of M(rampart.hardening.confirmed_change) does this over a new connection.
 options:
   change:
     description: Tell only of the change of this id.
@@ -20,9 +20,12 @@ options:
   confirm:
     description: Run the proof of the change of this id and confirm it. A proof that fails takes it back.
     type: str
+  abandon:
+    description: Take back the change of this id where it waits for its confirmation, or see to it that it never begins.
+    type: str
 attributes:
   check_mode:
-    description: Can run in check mode; listing changes nothing and confirming is refused.
+    description: Can run in check mode; listing changes nothing, confirming and abandoning are refused.
     support: full
   diff_mode:
     description: There is nothing to compare.
@@ -38,17 +41,17 @@ EXAMPLES = r'''
 RETURN = r'''
 changes:
   description: The entries, oldest first, each with id, state, kind, role, run, who, when, controls, undoes and files.
-  returned: without O(change) and O(confirm)
+  returned: without O(change), O(confirm) and O(abandon)
   type: list
   elements: dict
 listing:
   description: The same, a line for each, for people.
-  returned: without O(change) and O(confirm)
+  returned: without O(change), O(confirm) and O(abandon)
   type: list
   elements: str
 entry:
   description: The one entry asked for; its state is C(absent) where the host does not know it.
-  returned: with O(change) or O(confirm)
+  returned: with O(change), O(confirm) or O(abandon)
   type: dict
 '''
 
@@ -56,6 +59,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
     Change,
     TransactionError,
+    abandon,
     changes,
     confirm_change,
 )
@@ -79,20 +83,23 @@ def line(entry):
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(change=dict(type='str'), confirm=dict(type='str')),
-        mutually_exclusive=[('change', 'confirm')],
+        argument_spec=dict(change=dict(type='str'), confirm=dict(type='str'), abandon=dict(type='str')),
+        mutually_exclusive=[('change', 'confirm', 'abandon')],
         supports_check_mode=True,
     )
-    change, confirm = module.params['change'], module.params['confirm']
-    if confirm and module.check_mode:
-        module.fail_json(msg='a change cannot be confirmed in check mode')
-    if confirm:
+    for name, settle in (('confirm', confirm_change), ('abandon', abandon)):
+        change = module.params[name]
+        if not change:
+            continue
+        if module.check_mode:
+            module.fail_json(msg='a change cannot be settled in check mode')
         try:
-            confirm_change(confirm)
-        except TransactionError as exc:
-            module.fail_json(msg=str(exc), entry=entry_of(confirm))
-    if change or confirm:
-        module.exit_json(changed=False, entry=entry_of(change or confirm))
+            settle(change)
+        except (TransactionError, OSError) as exc:
+            module.fail_json(msg=str(exc), entry=entry_of(change))
+        module.exit_json(changed=False, entry=entry_of(change))
+    if module.params['change']:
+        module.exit_json(changed=False, entry=entry_of(module.params['change']))
     found = [entry.summary() for entry in changes()]
     module.exit_json(changed=False, changes=found, listing=[line(entry) for entry in found])
 
