@@ -4,6 +4,7 @@
 """The controller half of a confirmed change: apply over one connection, prove and confirm over another."""
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import platform
@@ -15,6 +16,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils.transaction impo
 
 JOURNAL_MODULE = 'rampart.hardening.journal'
 GRACE = 20  # seconds after the deadline until which a host may still be busy taking the change back
+KEEP_ALIVE = '-o ServerAliveInterval=5 -o ServerAliveCountMax=3'
 
 
 def run_id(task_vars):
@@ -36,6 +38,10 @@ class ConfirmedActionBase(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     module: str | None = None  # where it is not the task's own
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.keep_alive()
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -61,29 +67,43 @@ class ConfirmedActionBase(ActionBase):
     def transact(self, args, task_vars):
         """One whole transaction; the result says how the host was left, whatever happened."""
         started = time.monotonic()
-        timeout = int(args.get('confirm_timeout') or 60)
+        change, deadline = args['_change'], started + int(args.get('confirm_timeout') or 60)
         try:
-            result = self._execute_module(module_name=self.module or self._task.action, module_args=args, task_vars=task_vars)
+            result = self._execute_module(module_name=self.module or self._task.action, module_args=args,
+                                          task_vars=task_vars)
         except AnsibleConnectionFailure as exc:
             # The connection died in mid-change (or there never was one): only the host knows how far it came.
             if self._task.check_mode:
                 raise
-            return self.aftermath(args['_change'], f'the connection was lost during the change ({exc})',
-                                  started + timeout, task_vars)
-        if result.get('unreachable') and not self._task.check_mode:
-            return self.aftermath(args['_change'], 'the connection was lost during the change',
-                                  started + timeout, task_vars)
+            result = dict(unreachable=True, msg=str(exc))
+        left = result.pop('left', None)
+        if self._task.check_mode:
+            return result
+        if result.get('unreachable'):
+            return self.aftermath(change, f'the connection was lost during the change ({result.get("msg")})',
+                                  deadline, task_vars)
+        if result.get('failed') and 'state' not in result:  # it did not end as our modules do: killed, for one
+            return dict(result, **self.aftermath(change, f'the module did not finish ({result.get("msg")})',
+                                                 deadline, task_vars))
         if result.get('failed') or result.get('state') != 'applied':
             return result
-        change = args['_change']
-        answer = self.ask(dict(confirm=change), started + timeout, task_vars)
+        if left is not None:  # the host's time counts, and it begins later than ours
+            deadline = time.monotonic() + left
+        answer = self.ask(dict(confirm=change), deadline, task_vars)
         if answer is None:
             return self.aftermath(change, 'no new connection to the host could be opened after the change',
-                                  started + timeout, task_vars)
+                                  deadline, task_vars)
         result['state'] = answer['entry']['state']
         if result['state'] != 'confirmed':
             result.update(failed=True, changed=False, msg=self.verdict(answer['entry']))
         return result
+
+    def keep_alive(self):
+        """Notice a connection that died without a word (a power cut, a firewall); what the user has set comes first."""
+        with contextlib.suppress(KeyError):
+            given = self._connection.get_option('ssh_extra_args') or ''
+            if KEEP_ALIVE not in given:
+                self._connection.set_option('ssh_extra_args', f'{given} {KEEP_ALIVE}'.strip())
 
     def reconnect(self, task_vars):
         """Drop what is left of the old connection, so that the next command opens a new one."""
@@ -96,7 +116,7 @@ class ConfirmedActionBase(ActionBase):
             try:
                 self.reconnect(task_vars)
                 answer = self._execute_module(module_name=JOURNAL_MODULE, module_args=args, task_vars=task_vars)
-                if not answer.get('unreachable') and 'entry' in answer:
+                if not answer.get('unreachable') and not answer.get('failed'):
                     return answer
                 trouble = answer.get('msg', answer)
             except (AnsibleConnectionFailure, AnsibleError) as exc:
@@ -107,36 +127,31 @@ class ConfirmedActionBase(ActionBase):
             time.sleep(1)
 
     def aftermath(self, change, trouble, deadline, task_vars):
-        """Wait until the host has taken `change` back by itself and say how it was left."""
+        """See to it that `change` is taken back, by the host itself where it cannot be reached; say how it was left."""
         host = self._task_host(task_vars)
         left = max(0, deadline - time.monotonic())
-        self._display.warning(f'{host}: {trouble}; waiting up to {left + GRACE:.0f} s '
-                              'for the host to take the change back')
-        while True:
-            answer = self.ask(dict(change=change), deadline + GRACE, task_vars)
-            entry = answer['entry'] if answer else None
-            if entry is None or entry.get('state') not in ('armed', 'applied', 'reverting'):
-                break
-            if time.monotonic() >= deadline + GRACE:
-                break
-            time.sleep(1)
-        if entry is None:
+        self._display.warning(f'{host}: {trouble}; waiting up to {left + GRACE:.0f} s for the host to answer')
+        answer = self.ask(dict(abandon=change), deadline + GRACE, task_vars)
+        if answer is None:
             return dict(failed=True, changed=False, change=change, state='unknown',
                         msg=f'{trouble}, and the host has not answered since. It takes the change back by itself '
                             'within the confirm timeout, and after a restart; look with rampart.hardening.journal.')
-        return dict(failed=True, changed=False, change=change, state=entry['state'],
+        entry = answer['entry']
+        confirmed = entry['state'] == 'confirmed'  # one that needs no confirmation
+        return dict(failed=not confirmed, changed=confirmed, change=change, state=entry['state'],
                     msg=f'{trouble}. {self.verdict(entry)}')
 
     @staticmethod
     def verdict(entry):
         """How a change ended, in words."""
         state, reverted = entry.get('state'), entry.get('reverted') or {}
-        if state == 'absent':
+        if state in ('absent', 'abandoned'):
             return 'The change had not begun: the host is as before.'
-        if state == 'reverted':
+        if state in ('reverted', 'reverting'):
             troubles = reverted.get('troubles')
-            end = 'the host is as before.' if not troubles else 'but not all of it could be: ' + '; '.join(troubles)
-            return f'The change was taken back ({reverted.get("reason", "no reason recorded")}): {end}'
+            end = 'but not all of it could be: ' + '; '.join(troubles) if troubles else 'the host is as before.'
+            more = '; the host goes on trying' if state == 'reverting' else ''
+            return f'The change was taken back ({reverted.get("reason", "no reason recorded")}): {end}{more}'
         if state == 'confirmed':
             return 'The change was confirmed all the same.'
         return f'The change is still {state}; the host takes it back by itself when its time is up.'
