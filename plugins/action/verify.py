@@ -111,7 +111,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        _, args = self.validate_argument_spec(
+        args = self.validate_argument_spec(
             {
                 "output": {"type": "path", "default": "rampart-evidence"},
                 "hosts": {"type": "list", "elements": "str"},
@@ -119,7 +119,7 @@ class ActionModule(ActionBase):
                 "controls": {"type": "raw"},
                 "workers": {"type": "int"},
             }
-        )
+        )[1]
         if problem := missing():
             raise AnsibleActionFail(problem)
         try:

@@ -4,11 +4,6 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleError
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
-from ansible_collections.rampart.hardening.plugins.plugin_utils import policy
-
 DOCUMENTATION = r"""
 name: controls
 short_description: Controls in force on a host
@@ -61,6 +56,11 @@ _raw:
   type: list
   elements: list
 """
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible_collections.rampart.hardening.plugins.plugin_utils import policy
 
 display = Display()
 

@@ -175,7 +175,7 @@ class Connections:
     def read_facts(text: str) -> dict:
         facts: dict = {"addresses": []}
         for line in text.splitlines():
-            key, _, value = line.partition("\t")
+            key, value = (*line.split("\t", 1), "")[:2]
             if key == "address":
                 facts["addresses"].append(value)
             elif value:
@@ -290,7 +290,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
             result["observed"] = "na"
         elif isinstance(error, (AssertionError, pytest.fail.Exception)) and call.when == "call":
             result["observed"] = "fail"
-            result["message"] = result["message"].split("\nassert ")[0]  # the test's own words, where it has some
+            result["message"] = result["message"].split("\nassert ", maxsplit=1)[
+                0
+            ]  # the test's own words, where it has some
         else:
             result["observed"] = "error"
             if not isinstance(error, (Unreachable, TookTooLong)):

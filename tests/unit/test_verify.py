@@ -48,7 +48,7 @@ def test_broken(host):
     if host.run("test -e /nonexistent-broken-%s" % "x").failed:
         {}["nothing"]
 """
-PASSWORD = "not-for-anybodys-eyes"  # noqa: S105
+PASSWORD = "not-for-anybodys-eyes"
 
 
 @pytest.fixture(scope="module")

@@ -54,16 +54,27 @@ def waiver(control, days_left, name):
 def sample(text=ODD, previous=None, hosts=3, first="fail"):
     """Hosts with every verdict, and the given text wherever a text can stand."""
     controls = {
-        f"ssh.c{number}": {"id": f"ssh.c{number}", "role": "ssh", "title": text, "why": text, "level": 1,
-                           "references": [text], "may_break": text}
+        f"ssh.c{number}": {
+            "id": f"ssh.c{number}",
+            "role": "ssh",
+            "title": text,
+            "why": text,
+            "level": 1,
+            "references": [text],
+            "may_break": text,
+        }
         for number in range(6)
-    }  # fmt: skip
+    }
     names = [f"host{number} {text}" for number in range(hosts)]
     policy = {
-        name: {"groups": [text], "level": 1, "test": list(controls), "waivers": [
-            waiver("ssh.c4", -12, name), waiver("ssh.c3", 68, name), waiver("ssh.c2", 10, name)]}
+        name: {
+            "groups": [text],
+            "level": 1,
+            "test": list(controls),
+            "waivers": [waiver("ssh.c4", -12, name), waiver("ssh.c3", 68, name), waiver("ssh.c2", 10, name)],
+        }
         for name in names
-    }  # fmt: skip
+    }
     observed = {
         "ssh.c0": first,
         "ssh.c1": "error",
@@ -73,17 +84,41 @@ def sample(text=ODD, previous=None, hosts=3, first="fail"):
         "ssh.c5": "pass",
     }
     results = [
-        {"host": name, "control": control, "test": "t", "observed": observed[control], "message": text,
-         "seen": [text, "line\n" * 30], "duration": 1.0, "reachable": True,
-         "facts": {"os": text, "kernel": text, "addresses": [text]}}
-        for name in names[:-1] for control in controls
-    ] + [
-        {"host": names[-1], "control": control, "test": "t", "observed": "error", "message": f"not reachable {text}",
-         "seen": [], "duration": 1.0, "reachable": False, "facts": {}}
+        {
+            "host": name,
+            "control": control,
+            "test": "t",
+            "observed": observed[control],
+            "message": text,
+            "seen": [text, "line\n" * 30],
+            "duration": 1.0,
+            "reachable": True,
+            "facts": {"os": text, "kernel": text, "addresses": [text]},
+        }
+        for name in names[:-1]
         for control in controls
-    ]  # fmt: skip
-    run = {"id": "20261124T105139Z", "started": "2026-11-24T10:51:39+00:00", "duration": 75.0, "collection": "0.1.0",
-           "ansible": "2.19.14", "filters": {"hosts": names, "roles": [], "controls": []}}  # fmt: skip
+    ] + [
+        {
+            "host": names[-1],
+            "control": control,
+            "test": "t",
+            "observed": "error",
+            "message": f"not reachable {text}",
+            "seen": [],
+            "duration": 1.0,
+            "reachable": False,
+            "facts": {},
+        }
+        for control in controls
+    ]
+    run = {
+        "id": "20261124T105139Z",
+        "started": "2026-11-24T10:51:39+00:00",
+        "duration": 75.0,
+        "collection": "0.1.0",
+        "ansible": "2.19.14",
+        "filters": {"hosts": names, "roles": [], "controls": []},
+    }
     return evidence.build(run, policy, controls, results, previous)
 
 
@@ -116,10 +151,21 @@ def test_links_lead_somewhere(page):
 
 
 def test_what_a_reader_looks_for_is_there(page):
-    for words in ("Not compliant", "run 20261124T105139Z", "took 1 min 15 s", "Needs attention", "could not be verified",
-                  "expired 12 days ago, enforced again", "68 days", "! 10 days", "was pass in the last run",
-                  "Without the waiver this fails.", "The host complies: the waiver is not needed.",
-                  "30 lines", "Only these hosts were verified"):  # fmt: skip
+    for words in (
+        "Not compliant",
+        "run 20261124T105139Z",
+        "took 1 min 15 s",
+        "Needs attention",
+        "could not be verified",
+        "expired 12 days ago, enforced again",
+        "68 days",
+        "! 10 days",
+        "was pass in the last run",
+        "Without the waiver this fails.",
+        "The host complies: the waiver is not needed.",
+        "30 lines",
+        "Only these hosts were verified",
+    ):
         assert words in " ".join(page.text.split()), words
 
 
@@ -139,13 +185,30 @@ def test_filters_know_every_host_role_and_verdict(page):
 
 def test_an_empty_history_and_a_green_fleet():
     green = evidence.build(
-        {"id": "20261124T105139Z", "started": "2026-11-24T10:51:39+00:00", "duration": 2.0, "collection": "0.1.0",
-         "ansible": "2.19.14", "filters": {"hosts": [], "roles": [], "controls": []}},
+        {
+            "id": "20261124T105139Z",
+            "started": "2026-11-24T10:51:39+00:00",
+            "duration": 2.0,
+            "collection": "0.1.0",
+            "ansible": "2.19.14",
+            "filters": {"hosts": [], "roles": [], "controls": []},
+        },
         {"web": {"groups": [], "level": 1, "test": ["ssh.a"], "waivers": []}},
         {"ssh.a": {"role": "ssh", "title": "t", "why": "w", "level": 1, "references": []}},
-        [{"host": "web", "control": "ssh.a", "test": "t", "observed": "pass", "message": "", "seen": [], "duration": 1,
-          "reachable": True, "facts": {"addresses": []}}],
-    )  # fmt: skip
+        [
+            {
+                "host": "web",
+                "control": "ssh.a",
+                "test": "t",
+                "observed": "pass",
+                "message": "",
+                "seen": [],
+                "duration": 1,
+                "reachable": True,
+                "facts": {"addresses": []},
+            }
+        ],
+    )
     text = Page(report.render(green)).text
     assert "Compliant" in text
     assert "Needs attention" not in text
