@@ -141,32 +141,8 @@ options:
   connection_user:
     description: The account this run is connected as. What sudo says unless set; empty means any.
     type: str
-  role:
-    description: The name under which the journal lists the change. Defaults to the role that runs the task.
-    type: str
-    default: ''
-  prove:
-    description: Argument lists run over the new connection; a failure takes the change back.
-    type: list
-    elements: list
-    default: []
-  confirm:
-    description: Whether the change must be confirmed over a new connection, or counts as soon as it is active.
-    type: str
-    choices: [connection, none]
-    default: connection
-  confirm_timeout:
-    description: Seconds from arming to the revert. Defaults to C(hardening_confirm_timeout) where that is set.
-    type: int
-    default: 60
-  keep:
-    description: How many changes the host's journal keeps. Defaults to C(hardening_journal_keep) where that is set.
-    type: int
-    default: 200
-  keep_days:
-    description: How many days the journal keeps a change. Defaults to C(hardening_journal_days) where that is set.
-    type: int
-    default: 365
+extends_documentation_fragment:
+  - rampart.hardening.transaction
 attributes:
   check_mode:
     description: Can run in check mode and predicts exactly what a run then changes.

@@ -18,15 +18,6 @@ description:
   - A failing step takes everything back at once and the task fails with the command's own words.
   - In an image build (a chroot, or no init running) files are written and validated; commands wait for the first boot.
 options:
-  role:
-    description: The name under which the journal lists the change. Defaults to the role that runs the task.
-    type: str
-    default: ''
-  controls:
-    description: Ids of the controls that the change enforces, for the journal.
-    type: list
-    elements: str
-    default: []
   files:
     description: The files, links and directories as they should be, in the order in which they are written.
     type: list
@@ -95,28 +86,12 @@ options:
     description: Argument lists run on the way back, once the old files are in place. Defaults to O(activate).
     type: list
     elements: list
-  prove:
-    description: Argument lists run over the new connection; a failure takes the change back.
-    type: list
-    elements: list
-    default: []
-  confirm:
-    description: Whether the change must be confirmed over a new connection, or counts as soon as it is active.
-    type: str
-    choices: [connection, none]
-    default: connection
-  confirm_timeout:
-    description: Seconds from arming to the revert. Defaults to C(hardening_confirm_timeout) where that is set.
-    type: int
-    default: 60
-  keep:
-    description: How many changes the host's journal keeps. Defaults to C(hardening_journal_keep) where that is set.
-    type: int
-    default: 200
-  keep_days:
-    description: How many days the journal keeps a change. Defaults to C(hardening_journal_days) where that is set.
-    type: int
-    default: 365
+  _sensitive:
+    description: Not for playbooks. The contents of sensitive files, given by the action plugin.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - rampart.hardening.transaction
 attributes:
   check_mode:
     description: Can run in check mode and predicts exactly what a run then changes.

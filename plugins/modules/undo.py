@@ -23,37 +23,8 @@ options:
     description: Put the old content back even where a file was edited since.
     type: bool
     default: false
-  role:
-    description: The name under which the journal lists the undoing.
-    type: str
-    default: ''
-  controls:
-    description: Ids of controls, for the journal.
-    type: list
-    elements: str
-    default: []
-  confirm:
-    description: Whether the change must be confirmed over a new connection.
-    type: str
-    choices: [connection, none]
-    default: connection
-  confirm_timeout:
-    description: Seconds from arming to the revert.
-    type: int
-    default: 60
-  prove:
-    description: Argument lists run over the new connection; a failure takes the undoing back.
-    type: list
-    elements: list
-    default: []
-  keep:
-    description: How many changes the host's journal keeps.
-    type: int
-    default: 200
-  keep_days:
-    description: How many days the host's journal keeps a change.
-    type: int
-    default: 365
+extends_documentation_fragment:
+  - rampart.hardening.transaction
 attributes:
   check_mode:
     description: Can run in check mode and shows what would come back.
