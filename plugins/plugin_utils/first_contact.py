@@ -78,12 +78,16 @@ class BootstrapActionBase(ConfirmedActionBase):
         self._connection.set_option('ssh_common_args', arguments)
         self._connection.set_option('password', self.policy('hardening_bootstrap_password', task_vars))
         self._connection.control_path = None
+        if facts['ansible_user'] == 'root':
+            self._connection.set_become_plugin(None)  # it would wait for an escalation that need not happen
         self.bootstrapped = True
         return facts
 
     def use_automation(self, before):
         """Turn the connection back into what it was before :meth:`use_bootstrap`."""
         self._connection.reset()
+        before = dict(before)
+        self._connection.set_become_plugin(before.pop('become'))
         for option, value in before.items():
             self._connection.set_option(option, value)
         self._connection.user = self._play_context.remote_user = before['remote_user']
@@ -92,8 +96,8 @@ class BootstrapActionBase(ConfirmedActionBase):
 
     def options(self):
         """The connection's present login, to come back to."""
-        return {option: self._connection.get_option(option)
-                for option in ('remote_user', 'password', 'private_key_file', 'ssh_common_args')}
+        kept = ('remote_user', 'password', 'private_key_file', 'ssh_common_args')
+        return {'become': self._connection.become, **{option: self._connection.get_option(option) for option in kept}}
 
     def reconnect(self, task_vars):
         """Open the new connection as the automation account, or as the bootstrap user where that is gone."""
