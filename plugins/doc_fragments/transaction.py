@@ -37,7 +37,7 @@ options:
     type: int
     default: 200
   keep_days:
-    description: How many days the host's journal keeps a change. Defaults to C(hardening_journal_days) where that is set.
+    description: How many days the journal keeps a change. Defaults to C(hardening_journal_days) where that is set.
     type: int
     default: 365
   _change:

@@ -1112,4 +1112,4 @@ def timed_revert(change_id):
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -215,8 +215,7 @@ ADMIN = dict(
     comment=dict(type='str'),
     groups=dict(type='list', elements='str'),
 )
-AUTOMATION = dict(name=dict(type='str', required=True), ssh_keys=KEYS)
-AUTOMATION['from'] = dict(type='list', elements='str')
+AUTOMATION = {'name': dict(type='str', required=True), 'ssh_keys': KEYS, 'from': dict(type='list', elements='str')}
 SEALED = dict(name=dict(type='str', required=True), password_hash=dict(type='str', required=True, no_log=True))
 
 

@@ -57,7 +57,7 @@ def base_chains(ruleset, hook):
 
 
 def dropped_versions(ruleset, hook):
-    return set().union(*(versions for _, versions in base_chains(ruleset, hook)))
+    return set().union(*(versions for __, versions in base_chains(ruleset, hook)))
 
 
 def elements(value):
@@ -110,7 +110,7 @@ def verdicts(ruleset, chain, known=None):
             elif kind == "limit":
                 seen["limit"] = [body]
             elif kind == "vmap":
-                key, _ = condition({"left": body["key"], "op": "==", "right": []})
+                key, __ = condition({"left": body["key"], "op": "==", "right": []})
                 for value, verdict in body["data"]["set"]:
                     found.append(({**seen, key: elements(value)}, next(iter(verdict)), words))
             elif kind in ("jump", "goto"):
@@ -211,7 +211,7 @@ def declared(policy, flows, here, there):
             continue
         ports = flow.get("port", 0)
         for port in ports if isinstance(ports, list) else [ports]:
-            first, _, last = str(port).partition("-")
+            first, __, last = str(port).partition("-")
             found |= {
                 (flow.get("proto", "tcp"), int(first), int(last or first), net) for net in end(policy, flow[there])
             }
@@ -250,7 +250,7 @@ def differences(wanted, seen):
     """Where two sets of tuples differ in meaning, however they are cut: asked at every address where either changes."""
     told = {}
     for version in (4, 6):
-        nets = {net for *_, net in wanted | seen if net.version == version}
+        nets = {net for *__, net in wanted | seen if net.version == version}
         limit = 2 ** (32 if version == 4 else 128)
         points = {int(net.network_address) for net in nets} | {int(net.broadcast_address) + 1 for net in nets} | {0}
         for point in sorted(points - {limit}):
@@ -307,7 +307,7 @@ def harmless_drop(seen):
 def compare(host, ruleset, hook, side, wanted, evidence, sites=0):
     deciding = base_chains(ruleset, hook)
     assert deciding, f"no chain drops at {hook} what is not declared"
-    readings = [read_chain(host, ruleset, chain, side) for chain, _ in deciding]
+    readings = [read_chain(host, ruleset, chain, side) for chain, __ in deciding]
     flows, redirected, other = min(readings, key=lambda reading: len(differences(wanted, reading[0])))
     evidence(
         "\n".join(sorted(f"{proto} {show([[a, b]])} {net}" for proto, a, b, net in flows)) or "nothing is let through"
@@ -331,11 +331,11 @@ def site_rules(policy, chain):
 @pytest.mark.control("firewall.default_deny")
 def test_default_deny(ruleset, evidence):
     chains = base_chains(ruleset, "input")
-    evidence([f"{chain['family']} {chain['table']} {chain['name']}: policy drop" for chain, _ in chains])
+    evidence([f"{chain['family']} {chain['table']} {chain['name']}: policy drop" for chain, __ in chains])
     assert 4 in dropped_versions(ruleset, "input"), (
         "no chain drops IPv4 packets to this host that nothing else decided on"
     )
-    for chain, _ in chains:
+    for chain, __ in chains:
         everything = [words for seen, verdict, words in verdicts(ruleset, chain) if verdict == "accept" and not seen]
         assert not everything, f"{chain['table']} {chain['name']} accepts everything: {everything[0]}"
 
@@ -344,10 +344,10 @@ def test_default_deny(ruleset, evidence):
 def test_nothing_undeclared_answers(host, policy, evidence):
     """Knock, from where the tests run, at every port that listens and that no flow leads to."""
     wanted = declared(policy, policy.get("hardening_flows", []), "to", "from")
-    reach = {(proto, port) for proto, first, last, _ in wanted for port in range(first, last + 1)}
+    reach = {(proto, port) for proto, first, last, __ in wanted for port in range(first, last + 1)}
     silent = set()
     for line in host.check_output("ss -Hltnp").splitlines():
-        address, _, port = line.split()[3].rpartition(":")
+        address, __, port = line.split()[3].rpartition(":")
         published = "firewall.containers" not in policy["controls"] and any(f'"{name}"' in line for name in ENGINES)
         if ("tcp", int(port)) not in reach and not published and not re.match(r"127\.|\[::1\]", address):
             silent.add(int(port))
@@ -387,7 +387,7 @@ def test_ipv6(ruleset, evidence):
         )
         assert 6 in versions or 4 not in versions, f"IPv4 is filtered at {hook} and IPv6 is not"
     assert 6 in dropped_versions(ruleset, "input"), "no chain drops IPv6 packets to this host"
-    for chain, _ in base_chains(ruleset, "input"):
+    for chain, __ in base_chains(ruleset, "input"):
         for seen, verdict, words in verdicts(ruleset, chain):
             assert verdict != "accept" or set(seen) != {"meta nfproto"}, f"a whole IP version is let in: {words}"
 
@@ -396,9 +396,9 @@ def test_ipv6(ruleset, evidence):
 def test_forward(host, ruleset, evidence, not_applicable):
     deciding = base_chains(ruleset, "forward")
     accepted = [
-        words for chain, _ in deciding for seen, verdict, words in verdicts(ruleset, chain) if verdict == "accept"
+        words for chain, __ in deciding for seen, verdict, words in verdicts(ruleset, chain) if verdict == "accept"
     ]
-    evidence([f"{chain['family']} {chain['table']} {chain['name']}: policy drop" for chain, _ in deciding] + accepted)
+    evidence([f"{chain['family']} {chain['table']} {chain['name']}: policy drop" for chain, __ in deciding] + accepted)
     if dropped_versions(ruleset, "forward") == {4, 6} and not accepted:
         return
     paths = "/proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding"
@@ -442,7 +442,7 @@ def test_boot(host, evidence):
 @pytest.mark.control("firewall.log")
 def test_log(ruleset, evidence):
     logs = [
-        rule for chain, _ in base_chains(ruleset, "input") for rule in reached(ruleset, chain) if "log" in keys_of(rule)
+        rule for chain, __ in base_chains(ruleset, "input") for rule in reached(ruleset, chain) if "log" in keys_of(rule)
     ]
     evidence([rule["expr"] for rule in logs])
     assert logs, "what is refused is not logged"
@@ -486,7 +486,7 @@ def test_containers(host, ruleset, policy, evidence, not_applicable):
     for kind, chain in ruleset:
         if kind != "chain" or chain.get("hook") != "forward" or chain["family"] != "inet":
             continue
-        ways = [(seen, verdict) for seen, verdict, _ in verdicts(ruleset, chain) if seen.get("ct status") == ["dnat"]]
+        ways = [(seen, verdict) for seen, verdict, __ in verdicts(ruleset, chain) if seen.get("ct status") == ["dnat"]]
         if any(verdict == "drop" and set(seen) == {"ct status"} for seen, verdict in ways):
             tuples = [flow_tuples(seen, "saddr") for seen, verdict in ways if verdict == "accept"]
             assert None not in tuples, "a rule for published ports is not understood"

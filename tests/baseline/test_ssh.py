@@ -77,7 +77,7 @@ def parse(text: str) -> dict[str, str]:
     """What sshd -T or ssh -G says; values of a repeated keyword are joined by blanks."""
     settings: dict[str, str] = {}
     for line in text.splitlines():
-        keyword, _, value = line.strip().partition(" ")
+        keyword, __, value = line.strip().partition(" ")
         settings[keyword] = f"{settings[keyword]} {value}" if keyword in settings else value
     return settings
 
@@ -188,7 +188,7 @@ def tunnel(host: Host) -> Iterator[int]:
                     subprocess.run(argv, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL, check=False)
 
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
-        for _ in range(4):
+        for __ in range(4):
             threading.Thread(target=serve, args=(listener,), daemon=True).start()
         yield listener.getsockname()[1]
 

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs inside the image: leaves a host as bad as real ones are found. The collection has to mend every line of it.
 
 echo 'root:rampart-lab' | chpasswd

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs inside a container of the base image: a database that listens to everybody, with a user for everybody.
 
 export DEBIAN_FRONTEND=noninteractive

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs inside a container of the base image: a web server on 80 and 443 with a self-signed certificate.
 
 export DEBIAN_FRONTEND=noninteractive
