@@ -55,8 +55,8 @@ def result(observed="pass", name="web1", control=ROOT, **changes):
     }
 
 
-def build(hosts, results, previous=None, run=RUN):
-    document = evidence.build(run, hosts, CONTROLS, results, previous)
+def build(hosts, results, previous=None, run=None):
+    document = evidence.build(run or RUN, hosts, CONTROLS, results, previous)
     jsonschema.validate(document, SCHEMA, cls=jsonschema.Draft202012Validator)
     return document
 
