@@ -193,6 +193,8 @@ def collect(run):
     if may_forward and said_in(FORWARDING, '/etc/sysctl.conf', '/etc/sysctl.d/*.conf', '/etc/systemd/network/*.network',
                                '/etc/systemd/network/*.network.d/*.conf', '/etc/systemd/networkd.conf'):
         forwards.append('router')
+    if may_forward and glob.glob('/etc/wireguard/*.conf'):
+        forwards.append('wireguard')
     translates = rules['nat'] or re.search(r'-j (MASQUERADE|SNAT|DNAT)\b', old)
     if may_forward and (translates or rules['forward_rules'] or re.search(r'^-A FORWARD\b', old, re.M)):
         forwards.append('rules')
@@ -210,7 +212,8 @@ def collect(run):
         container_interfaces=interfaces,
         sockets=matches_sockets(run),
         redirects=rules['dnat'] or bool(names) or bool(re.search(r'-j (DNAT|REDIRECT)\b', old)),
-        published=[dict(proto=proto, port=port) for proto, port in sorted(rules['published'] | published(old))],
+        published=[dict(proto=proto, port=port, address='::', process='a published port')
+                   for proto, port in sorted(rules['published'] | published(old))],
         dhcp=dhcp(sockets),
         listening=sockets,
     )

@@ -400,7 +400,7 @@ def test_containers(target, peer, harden, level):
         said = harden([], hardening_level=level)
         assert others(target) == before
         if level == 1:
-            assert "port 8081 is published by others, whatever the flows say" in said
+            assert "port 8081 is published by others, whatever the flows say" in said, said
             assert peer.ask(published) == ["open"] and ask(outward, inward) == ["open"] * 2
         else:
             assert peer.ask(published) == ["silent"] and ask(outward, inward) == ["open", "silent"]
