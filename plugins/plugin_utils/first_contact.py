@@ -70,7 +70,6 @@ class BootstrapActionBase(ConfirmedActionBase):
         arguments = self.jump_arguments(task_vars)
         if arguments != (self._connection.get_option('ssh_common_args') or ''):
             facts['ansible_ssh_common_args'] = arguments
-        self._connection.reset()
         self._connection.set_option('remote_user', facts['ansible_user'])
         self._connection.user = self._play_context.remote_user = facts['ansible_user']
         if key:
@@ -80,6 +79,7 @@ class BootstrapActionBase(ConfirmedActionBase):
         self._connection.control_path = None
         if facts['ansible_user'] == 'root':
             self._connection.set_become_plugin(None)  # it would wait for an escalation that need not happen
+        self._connection.reset()  # a connection of this user may persist from an earlier run, through a dead jump
         self.bootstrapped = True
         return facts
 
