@@ -141,8 +141,8 @@ class Line:
         include = INCLUDE.match(text)
         text = strip_comment(text).strip() if not include else text
         if include:
-            self.kind, self.value = 'include', (include.group(1), include.group(2) or re.sub(r'\\(.)', r'\1',
-                                                                                         include.group(3)))
+            path = include.group(2) or re.sub(r'\\(.)', r'\1', include.group(3))
+            self.kind, self.value = 'include', (include.group(1), path)
         elif text.startswith('Defaults'):
             found = re.match(r'Defaults(?:([@:>!])\s*((?:"[^"]*"|[^\s",]|,\s*)+))?\s+(.*)', text)
             if found:

@@ -441,9 +441,8 @@ def test_boot(host, evidence):
 
 @pytest.mark.control("firewall.log")
 def test_log(ruleset, evidence):
-    logs = [
-        rule for chain, __ in base_chains(ruleset, "input") for rule in reached(ruleset, chain) if "log" in keys_of(rule)
-    ]
+    rules = [rule for chain, __ in base_chains(ruleset, "input") for rule in reached(ruleset, chain)]
+    logs = [rule for rule in rules if "log" in keys_of(rule)]
     evidence([rule["expr"] for rule in logs])
     assert logs, "what is refused is not logged"
     assert all("limit" in keys_of(rule) for rule in logs), (

@@ -27,8 +27,11 @@ ADDRESSES = {
 NAMES = {"w2.example": ("10.0.1.2", "fd00::1:2")}
 
 
-def inventory(groups=GROUPS, addresses=ADDRESSES, controllers=("198.51.100.0/24", "2001:db8:c::9")):
-    return f.Inventory(groups, lambda host: addresses[host], controllers, lambda name: NAMES.get(name, ()))
+def inventory(groups=None, addresses=None, controllers=("198.51.100.0/24", "2001:db8:c::9")):
+    known = ADDRESSES if addresses is None else addresses
+    return f.Inventory(
+        GROUPS if groups is None else groups, lambda host: known[host], controllers, lambda name: NAMES.get(name, ())
+    )
 
 
 def ingress(host, *flows, **kwargs):
