@@ -29,7 +29,7 @@ lint: setup ## ruff, yamllint, shellcheck, ansible-lint, documentation up to dat
 	@tests/lint.sh
 
 unit: setup ## Unit tests of the plugins
-	@pytest tests/unit
+	@pytest -n auto tests/unit
 
 sanity: setup ## ansible-test sanity
 	@tests/sanity.sh

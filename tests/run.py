@@ -40,7 +40,7 @@ def parts() -> list[Part]:
     return [
         Part("lab-image", ["python", "tests/lab/lab.py", "build"]),
         Part("sanity", ["tests/sanity.sh"]),
-        Part("unit", ["pytest", "tests/unit"]),
+        Part("unit", ["pytest", "-n", "auto", "tests/unit"]),
         *(Part(f"lab-{name[5:]}", ["pytest", f"tests/lab/{name}.py"], ["lab-image"]) for name in lab_tests),
         *(Part(f"molecule-{name}", ["molecule", "test", "-s", name], ["lab-image"]) for name in scenarios),
         Part("lint", ["tests/lint.sh"]),
