@@ -37,6 +37,7 @@ def test_never(host, not_applicable):
 
 @pytest.mark.control("ssh.policy")
 def test_policy(policy, evidence):
+    open(policy["hardening_example"] + "." + policy["name"], "w").close()
     evidence(policy)
 
 @pytest.mark.control("ssh.strict")
@@ -220,7 +221,7 @@ def test_an_unreachable_host_is_an_error_and_never_missing(verify):
     [
         (["--limit", "db1"], ["db1"], 3),
         (["-e", "verify_hosts=web:!web1"], ["web2"], 3),
-        (["-e", "verify_controls=ssh.file,ssh.policy", "--limit", "web"], ["web1", "web2"], 2),
+        (["-e", "verify_controls=ssh.file,ssh.never", "--limit", "web"], ["web1", "web2"], 2),
         (["-e", "verify_roles=ssh", "--check", "-e", "verify_workers=1"], ["db1", "web1", "web2"], 3),
     ],
 )
@@ -228,6 +229,8 @@ def test_filters(verify, arguments, hosts, controls):
     document = verify(*arguments)
     assert sorted(document["hosts"]) == hosts
     assert document["summary"]["controls"] == controls
+    asked = {path.suffix[1:] for path in verify.example.parent.glob("example.*")}
+    assert asked == (set(hosts) if "ssh.policy" in document["controls"] else set())
 
 
 @pytest.mark.parametrize(
