@@ -59,6 +59,7 @@ PEOPLE = ("root", "automation", "alice", "bob", "test")
 HOST_KEYS = (("rsa", "2048"), ("ecdsa", "256"), ("ed25519", None))
 # podman's own limits cannot be set on a machine without CAP_SYS_RESOURCE.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+INOTIFY_INSTANCES = 1024
 # What sshd, sudo and PAM (audit records), ping and a firewall need beyond podman's defaults.
 CAPABILITIES = ("AUDIT_WRITE", "NET_ADMIN", "NET_RAW")
 
@@ -271,7 +272,16 @@ def containers():
     return {record["Names"][0].removeprefix(f"{PREFIX}-"): record for record in records}
 
 
+def allow_many_hosts():
+    """Each systemd watches a handful of directories; the kernel's default is used up by some twenty hosts."""
+    limit = pathlib.Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text(encoding="ascii")) < INOTIFY_INSTANCES:
+        with contextlib.suppress(OSError):  # a container may not; a few hosts work all the same
+            limit.write_text(str(INOTIFY_INSTANCES), encoding="ascii")
+
+
 def create(name, image, state, network, keys, extra=()):
+    allow_many_hosts()
     podman("create", "--name", container(name), "--hostname", name, "--label", f"{LABEL}={PREFIX}",
            "--systemd=always", *LIMITS,
            *(arg for capability in CAPABILITIES for arg in ("--cap-add", capability)),
@@ -481,8 +491,8 @@ def start_member(name, there, keys):
     podman("start", container(name))
     with inside(SWITCH):
         wait_for_ssh(name, fleet_addresses(name)[-2])
-    podman("exec", container(name), "systemctl", "is-system-running", "--wait")
-    say(f"{name}: {' '.join(fleet_addresses(name))}")
+    booted = podman("exec", container(name), "systemctl", "is-system-running", "--wait", check=False)
+    say(f"{name}: {' '.join(fleet_addresses(name))} {booted}")
 
 
 def write_fleet(keys):

@@ -17,10 +17,13 @@ import time
 SYN, SYN_ACK, RST = 0x02, 0x12, 0x04
 SO_RCVBUFFORCE, IPV6_CHECKSUM = 33, 7  # Linux's, not in the socket module
 BATCH = 256  # few enough for the answers to fit the receive buffer
+# Where knocks come from, outside the range that kernels give to clients. A firewall takes a knock for the answer to one
+# that went the other way before, if that one had the same two ports: so no port here is asked from the port it asks.
+SOURCE, OTHERS = 61000, {61000: 61001, 61001: 61002}
 
 
-def checksum_without_port(source, target, header):
-    """The sum over pseudo header and header; a port is added to it for each packet (IPv6: the kernel does it all)."""
+def checksum_without_ports(source, target, header):
+    """The sum over pseudo header and header, to which each packet adds its ports. For IPv6 the kernel does it all."""
     pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack("!HH", socket.IPPROTO_TCP, len(header))
     return sum(struct.unpack(f"!{(len(pseudo) + len(header)) // 2}H", pseudo + header))
 
@@ -39,20 +42,18 @@ class Scanner:
         if self.family == socket.AF_INET6:
             self.raw.setsockopt(socket.IPPROTO_IPV6, IPV6_CHECKSUM, 16)
         self.raw.connect((address, 0))
-        # A port that is taken and never listens: the kernel resets what opens, nobody else's connection is touched.
-        self.reserved = socket.socket(self.family, socket.SOCK_STREAM)
-        self.reserved.bind((self.raw.getsockname()[0], 0))
-        self.port = self.reserved.getsockname()[1]
         self.answers = {}
         self.sum = 0
         if self.family == socket.AF_INET:
-            self.sum = checksum_without_port(self.raw.getsockname()[0], address, self.header(0, 0))
+            self.sum = checksum_without_ports(self.raw.getsockname()[0], address, self.header(0, 0, 0))
 
-    def header(self, port, checksum):
-        return struct.pack("!HHIIBBHHH", self.port, port, 1, 0, 5 << 4, SYN, 1024, checksum, 0)
+    @staticmethod
+    def header(source, port, checksum):
+        return struct.pack("!HHIIBBHHH", source, port, 1, 0, 5 << 4, SYN, 1024, checksum, 0)
 
     def knock(self, port):
-        packet = self.header(port, folded(self.sum + port) if self.sum else 0)
+        source = OTHERS.get(port, SOURCE)
+        packet = self.header(source, port, folded(self.sum + source + port) if self.sum else 0)
         for _attempt in range(2):  # the first error may be an earlier packet's
             with contextlib.suppress(OSError):
                 self.raw.send(packet)
@@ -72,20 +73,17 @@ class Scanner:
                 continue
             segment = packet[(packet[0] & 0x0F) * 4:] if self.family == socket.AF_INET else packet
             port, own, flags = struct.unpack("!HH9xB", segment[:14])
-            if own == self.port:
+            if own == OTHERS.get(port, SOURCE):
                 if flags & SYN_ACK == SYN_ACK:
                     self.answers[port] = "open"
                 elif flags & RST:
                     self.answers.setdefault(port, "closed")
 
-    def close(self):
-        self.raw.close()
-        self.reserved.close()
-
 
 def scan(address, ports=range(1, 65536)):
     """{port: open or closed} of those that answered; the others are filtered. Asks twice before believing silence."""
-    with contextlib.closing(Scanner(address)) as scanner:
+    scanner = Scanner(address)
+    with scanner.raw:
         for _round in range(2):
             silent = [port for port in ports if port not in scanner.answers]
             for start in range(0, len(silent), BATCH):
