@@ -56,6 +56,9 @@ export text="Sealed account $PAM_USER in use: ${PAM_SERVICE-} on ${PAM_TTY-} ${P
 exit 0
 """
 
+# As the account itself: root follows no link there. What people make of the files is theirs, no part of the change.
+SKELETON = 'setpriv --reuid="$1" --regid="$2" --clear-groups cp -rnT /etc/skel "$3" || true'
+
 # Ends what disabled accounts run, or (check) says by its status whether something is left. What a systemd
 # service runs under such an account is the site's and stays. Processes of an extra uid 0 are known by name alone.
 END_SESSIONS = r"""
@@ -134,7 +137,7 @@ class Planner:
         self.cloud, self.disabled, self.ids, self.alone = host.cloud_user(), set(), {}, set()
         # without our own drop-in: it is written anew, and what it gave before does not count
         self.sudoers = Sudoers(lambda path: None if path == DROP_IN else host.read(path), self.list_dir, hostname)
-        self.skeleton = self.read_skeleton()
+        self.fresh = []  # (uid, gid, home) of homes to be made
 
     def on(self, control):
         return 'accounts.' + control in self.controls
@@ -193,11 +196,12 @@ class Planner:
         ended = self.sessions(disabled)
         order = sorted(self.files.values(), key=lambda one: one['state'] != 'directory')
         caches = [['nscd', '--invalidate=' + kind] for kind in ('passwd', 'group') if host.lstat('/run/nscd/socket')]
+        skeletons = [['sh', '-c', SKELETON, 'sh', *map(str, home)] for home in self.fresh]
         return dict(
             files=order, refuse=self.refused, validate=[['visudo', '-c', '-f', '/etc/sudoers']] if any(
                 path.startswith('/etc/sudoers') for path in self.files) else [],
             active=[argv + ['check'] + rest for argv, rest in ended],
-            activate=caches + [argv + ['end'] + rest for argv, rest in ended], revert=caches,
+            activate=caches + skeletons + [argv + ['end'] + rest for argv, rest in ended], revert=caches,
             extra_result=dict(actions=self.actions, adopted=adopted, notes=self.notes))
 
     def check_wishes(self):
@@ -560,20 +564,6 @@ class Planner:
                 table.add([name, str(max([low] + ends)), str(count)])
         self.act(f'{name}: created, uid {uid}')
 
-    def read_skeleton(self):
-        """[(path below the home, mode, content or None for a directory)] of /etc/skel; links are left out."""
-        found, top = [], self.host.real('/etc/skel')
-        for place, folders, names in os.walk(top):
-            for name in sorted(folders) + sorted(names):
-                where = os.path.join(place, name)
-                info = os.lstat(where)
-                if stat.S_ISDIR(info.st_mode):
-                    found.append((where[len(top) + 1:], 0o700, None))
-                elif stat.S_ISREG(info.st_mode):
-                    found.append((where[len(top) + 1:], stat.S_IMODE(info.st_mode),
-                                  self.host.read('/etc/skel/' + where[len(top) + 1:])))
-        return found
-
     def home(self, name):
         """A home that sshd trusts: its account's own, and writable by nobody else."""
         host, home = self.host, self.host.home(name)
@@ -601,11 +591,7 @@ class Planner:
             if os.statvfs(host.real(above)).f_flag & os.ST_RDONLY:
                 self.refused.append(f'{above} is read-only: the home of {name} cannot be made')
             self.directory(real, '0700', uid, gid)
-            for path, mode, content in self.skeleton:
-                if content is None:
-                    self.directory(f'{real}/{path}', f'{mode:04o}', uid, gid)
-                else:
-                    self.put(f'{real}/{path}', content, f'{mode:04o}', uid, gid)
+            self.fresh.append((uid, gid, real))
 
     def write_keys(self, name, wanted, exclusive):
         """Put the keys where sshd reads them. `exclusive`: other keys go, a certificate authority's line stays."""
@@ -765,7 +751,10 @@ class Planner:
             else:
                 self.put(path, text, validate=['visudo', '-c', '-f', '%s'])
             self.act(f'sudo: {path} changed')
-        self.put(DROP_IN, ours, '0440', 0, 0, validate=['visudo', '-c', '-f', '%s'])
+        if ours:
+            self.put(DROP_IN, ours, '0440', 0, 0, validate=['visudo', '-c', '-f', '%s'])
+        else:
+            self.absent(DROP_IN)
         people = [name for name, one in self.admins.items() if one['sudo'] and self.on('admins')]
         if self.params['first_password'] and people:
             self.put(FIRST_TIME, FIRST_TIME_TEXT, '0755', 0, 0)
@@ -836,13 +825,13 @@ class Planner:
             lines += [f'{name} ALL=(root) NOPASSWD: {FIRST_TIME}' for name in people]
         lines += [f'{name} ALL=(ALL:ALL) !ALL' for name in disabled
                   if host.passwd.get(name) and host.uid(name) > 0 and sudoers.rights(self.who(name))[0] != 'none']
-        return '\n'.join(lines) + '\n'
+        return '\n'.join(lines) + '\n' if len(lines) > 1 else ''
 
     def finish_sudo(self, ours, robot):
         """{path: text} of the other files, so that sudo reads our drop-in, and last where that matters."""
         changed = self.sudoers.changed()
         main = changed.get('/etc/sudoers', self.host.read('/etc/sudoers'))
-        if main is None:  # sudo is about to be installed, and its own file reads the directory
+        if main is None or not ours:  # where sudo is yet to be installed, its own file reads the directory
             return changed
 
         def rights(extra):
