@@ -300,6 +300,12 @@ def wait_for_ssh(name, address, seconds=90):
         time.sleep(0.1)
 
 
+def wait_inside(name):
+    """For a member of the fleet, whose firewall may let nobody in from here."""
+    with inside(container(name)):
+        wait_for_ssh(name, "127.0.0.1")
+
+
 def ensure_network():
     with locked("network"):
         if subprocess.run(["podman", "network", "exists", NETWORK], check=False).returncode:
@@ -378,8 +384,7 @@ def host_restart(options):
         wire(name)
     podman("start", container(name))
     if name in FLEET:
-        with inside(SWITCH):
-            wait_for_ssh(name, fleet_addresses(name)[-2])
+        wait_inside(name)
     else:
         found = addresses(name)
         write_host(name, STATE / "hosts" / name, people_keys(), found)
@@ -438,14 +443,21 @@ def hidden_prefixes():
     return [f"{V4}.{number}.0/24" for number in hidden] + [f"{V6}:{number}::/64" for number in hidden]
 
 
+def port_of(name, zone):
+    """The switch's end of a host's cable."""
+    return f"{name}-{zone[:4]}"
+
+
 def wire(name):
     _image, number, zones = FLEET[name]
     namespace = container(name)
     run("ip", "netns", "add", namespace)
     switch, host = [], ["link set lo up"]
     for index, zone in enumerate(zones):
-        far = f"{name}-{zone[:4]}"
-        switch.append(f"link add {far} type veth peer name eth{index} netns {namespace}")
+        far = port_of(name, zone)
+        # One for ever, so that neighbours find a host again after its restart.
+        mac = f"02:52:{NUMBER:02x}:{ZONES[zone]:02x}:00:{number:02x}"
+        switch.append(f"link add {far} type veth peer name eth{index} address {mac} netns {namespace}")
         switch.append(f"link set {far} master {zone} up")
         host += address_lines(zone, number, f"eth{index}")
     if len(zones) == 1:
@@ -455,6 +467,8 @@ def wire(name):
 
 
 def unwire(name):
+    for zone in FLEET[name][2]:  # a namespace takes its links along only some time later
+        run("ip", "-n", SWITCH, "link", "delete", port_of(name, zone), check=False)
     run("ip", "netns", "delete", container(name), check=False)
 
 
@@ -489,8 +503,7 @@ def start_member(name, there, keys):
         create(name, FLEET[name][0], STATE / "fleet" / "hosts" / name, f"ns:/run/netns/{container(name)}", keys,
                ("--dns", "none", "--add-host", f"{name}:127.0.1.1"))
     podman("start", container(name))
-    with inside(SWITCH):
-        wait_for_ssh(name, fleet_addresses(name)[-2])
+    wait_inside(name)
     booted = podman("exec", container(name), "systemctl", "is-system-running", "--wait", check=False)
     say(f"{name}: {' '.join(fleet_addresses(name))} {booted}")
 
@@ -533,7 +546,7 @@ def take_fleet_down():
     in_parallel(remove, FLEET)
     for name in FLEET:
         unwire(name)
-    run("ip", "link", "delete", CONTROLLER, check=False)  # a namespace takes its links along only some time later
+    run("ip", "link", "delete", CONTROLLER, check=False)
     run("ip", "netns", "delete", SWITCH, check=False)
     for prefix in hidden_prefixes():
         run("ip", "route", "delete", "unreachable", prefix, check=False)
