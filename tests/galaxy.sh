@@ -38,9 +38,9 @@ echo "importer"
 printf '[galaxy-importer]\nRUN_ANSIBLE_TEST = False\nLOG_LEVEL_MAIN = INFO\n' >"$work/importer.cfg"
 importer() { GALAXY_IMPORTER_CONFIG=$work/importer.cfg python -m galaxy_importer.main "$tarball" >"$work/importer.log" 2>&1; }
 # It says ERROR and exits with 0 where it could not get the documentation
-if ! importer || grep -q ERROR "$work/importer.log"; then
+if ! importer || grep -q '^ERROR' "$work/importer.log"; then
     cat "$work/importer.log"
     exit 1
 fi
-grep WARNING "$work/importer.log" || true
+grep '^WARNING' "$work/importer.log" || true
 echo "built $(basename "$tarball"), $(wc -l <"$work/list") files; installed, used, imported"
