@@ -87,8 +87,8 @@ class Box:
         self.known, self.sshd, self.params = {}, None, dict(
             controls=list(CONTROLS), admins=[{"name": "alice", "ssh_keys": [KEYS["alice"]]}],
             automation={"name": "robot", "ssh_keys": [KEYS["robot"]]}, break_glass=None, alarm=[],
-            login_group="ssh-login", logins=[], disabled=[], leftover=["test", "guest"], removed=[], service_shells=[], sudo_timeout=5,
-            sudo_log="/var/log/sudo.log", first_password=True, connection_user="robot",
+            login_group="ssh-login", logins=[], disabled=[], leftover=["test", "guest"], removed=[], service_shells=[],
+            sudo_timeout=5, sudo_log="/var/log/sudo.log", first_password=True, connection_user="robot",
         )  # fmt: skip
 
     def at(self, path):
