@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 from collections.abc import Iterable, Mapping
 
@@ -20,9 +19,18 @@ def key_trouble(line: object) -> str | None:
         if word in KEY_TYPES:
             try:
                 blob = base64.b64decode(words[position + 1], validate=True)
-            except (IndexError, binascii.Error):
+            except (IndexError, ValueError):
                 return 'the key is cut off or damaged'
-            inner = blob[4:4 + int.from_bytes(blob[:4], 'big')].decode('ascii', 'replace')
+            fields = []
+            while blob:  # length and content, again and again
+                end = 4 + int.from_bytes(blob[:4], 'big')
+                fields.append(blob[4:end])
+                if len(blob) < end:
+                    return 'the key is cut off or damaged'
+                blob = blob[end:]
+            inner = fields[0].decode('ascii', 'replace') if fields else ''
+            if inner == word and len(fields) < 2:
+                return 'the key is cut off or damaged'
             return None if inner == word else f'the key says {word} and is {inner!r}'
     return 'no key type that the SSH server accepts (ssh-ed25519, ssh-rsa, ecdsa-sha2-…, sk-…)'
 
