@@ -312,13 +312,17 @@ class Sudoers:
     def take_away(self, names):
         """Take `names` (and their '#uid') out of every list of users."""
         gone, more = set(names), True
+
+        def stays(member):  # a name that is excepted ('ALL, !bob') has to stay so
+            bare = member.lstrip('! \t').strip('"')
+            return bare not in gone or (member[0] == '!' and bare in names)
+
         while more:
             more = False
             for _path, line in self.lines('alias'):
                 if line.value[0] != 'User_Alias':
                     continue
-                kept = [[name, [m for m in members if m.lstrip('! \t').strip('"') not in gone]]
-                        for name, members in line.value[1]]
+                kept = [[name, list(filter(stays, members))] for name, members in line.value[1]]
                 if kept != line.value[1]:
                     empty = {name for name, members in kept if not members}
                     line.value[1] = [one for one in kept if one[1]]
@@ -326,13 +330,13 @@ class Sudoers:
                     more = more or bool(empty - gone)
                     gone |= empty
         for _path, line in self.lines('rule'):
-            kept = [user for user in line.value.users if user.lstrip('! \t').strip('"') not in gone]
+            kept = list(filter(stays, line.value.users))
             if kept != line.value.users:
                 line.value.users = kept if any(user[0] != '!' for user in kept) else []
                 line.update()
         for _path, line in self.lines('defaults'):
             mark, whom, settings = line.value
-            kept = [user.strip() for user in whom.split(',') if user.strip().lstrip('!').strip('"') not in gone]
+            kept = [user.strip() for user in whom.split(',') if stays(user.strip())]
             if mark == ':' and len(kept) != len(whom.split(',')):
                 line.value = [mark, ', '.join(kept), settings if kept else []]
                 line.update()
