@@ -71,7 +71,8 @@ class ActionModule(ActionBase):
                  for host in task_vars['groups'].get(group, [])
                  for address in self.addresses(task_vars['hostvars'][host], host)]
         policy['automation_from'] = preflight.automation_sources(policy, jumps) if 'ssh' in roles else []
-        return (preflight.accounts_trouble(policy, self._get_remote_user())
+        return (preflight.system_trouble(survey['system'])
+                + preflight.accounts_trouble(policy, self._get_remote_user())
                 + preflight.source_trouble(policy, client, port, permitted))
 
     def connection(self):

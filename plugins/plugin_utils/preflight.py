@@ -41,6 +41,14 @@ def usable_keys(account: Mapping) -> list[str]:
     return [key for key in keys if key_trouble(key) is None] if isinstance(keys, (list, tuple)) else []
 
 
+def system_trouble(system: Mapping) -> list[str]:
+    """Refusals about the kind of system."""
+    if system.get('os_family') == 'Debian':
+        return []
+    name = system.get('name') or system.get('distribution') or 'unknown'
+    return [f'this system ({name}) is not one that these roles know; they know Debian and what derives from it']
+
+
 def accounts_trouble(policy: Mapping, connected: str) -> list[str]:
     """Refusals about people and about the automation account."""
     found = []
