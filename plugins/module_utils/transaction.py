@@ -549,19 +549,22 @@ def remove(path, change):
 
 def restore_all(change):
     """Restore every file of `change`, the last first; returns what failed. Every one is tried whatever fails before."""
-    troubles, entries = [], change.meta['files']
+    entries = change.meta['files']
     for entry in entries:  # first, as they take up room on what may be a full disk
         temp = beside(entry['path'], change.id)
         for litter in (temp, temp + '.new'):
             with contextlib.suppress(OSError):
                 os.unlink(litter)
             shutil.rmtree(litter, ignore_errors=True)
-    for index, entry in reversed(list(enumerate(entries))):
-        try:
-            restore_one(change, index, entry)
-        except OSError as exc:
-            troubles.append('{}: {}'.format(entry['path'], exc))
-    return troubles
+    todo, troubles = list(reversed(list(enumerate(entries)))), {}
+    for again in (False, True):  # what found no room at first may find it once others gave theirs back
+        for index, entry in [(i, e) for i, e in todo if not again or i in troubles]:
+            troubles.pop(index, None)
+            try:
+                restore_one(change, index, entry)
+            except OSError as exc:
+                troubles[index] = '{}: {}'.format(entry['path'], exc)
+    return list(troubles.values())
 
 
 def way_back(meta):
@@ -841,6 +844,7 @@ def execute(entries, plan, about):
     change.meta = dict(
         id=change.id, kind=about.get('kind', 'change'), role=about['role'], run=about['run'], who=about['who'],
         controls=about['controls'], when=now(), sequence=sequence, undoes=about.get('undoes', []), confirm=confirm,
+        keep=about['keep'], keep_days=about['keep_days'],
         confirm_timeout=about['confirm_timeout'], boot_id=boot_id(), pid=os.getpid(), activate=plan['activate'],
         revert=plan['revert'], prove=about['prove'], activated=False)
     try:
@@ -872,7 +876,7 @@ def execute(entries, plan, about):
                 must(argv, 'looking whether it is live', change.remaining())
         change.set_state('applied')
         if confirm == 'none':
-            settle(change, about)
+            settle(change)
     except (TransactionError, OSError) as exc:
         for record, entry in zip(change.meta['files'], entries):
             record['untouched'] = not entry.get('touched')
@@ -883,20 +887,20 @@ def execute(entries, plan, about):
     return change, change.state
 
 
-def settle(change, about):
+def settle(change):
     """Mark `change` confirmed and what it undoes as undone, then prune."""
     change.set_state('confirmed')
     with contextlib.suppress(OSError):  # from here on it counts, whatever fails
         finish(change)
-        prune(about['keep'], about['keep_days'])
+        prune(change.meta['keep'], change.meta['keep_days'])
 
 
 def finish(change):
     """What follows from a confirmed `change`. Safe to repeat."""
-    disarm(change)
     for undone in change.meta.get('undoes', []):
         with contextlib.suppress(TransactionError):
             Change.load(undone).set_state('undone')
+    disarm(change)  # last: until then the timer sees to it that all this happens
 
 
 def outcome(change, troubles):
@@ -916,7 +920,7 @@ def prune(keep, days):
             shutil.rmtree(change.dir, ignore_errors=True)
 
 
-def confirm_change(change_id, keep=200, keep_days=365):
+def confirm_change(change_id):
     """Prove and confirm an applied change (called over the new connection). Returns the Change; its state tells."""
     with locked(15, f'the confirmation of change {change_id}'):
         change = Change.load(change_id)
@@ -925,7 +929,7 @@ def confirm_change(change_id, keep=200, keep_days=365):
         try:
             for argv in change.meta['prove']:
                 must(argv, 'the proof', change.remaining() or 1)
-            settle(change, dict(keep=keep, keep_days=keep_days))
+            settle(change)
         except (TransactionError, OSError) as exc:
             revert(change, str(exc))
         return change

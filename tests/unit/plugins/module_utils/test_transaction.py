@@ -256,6 +256,8 @@ def reboot(host):
         timer.unlink()
     if os.path.islink(transaction.BOOT_LINK):
         assert transaction.main(["boot"]) == 0
+        assert not os.path.lexists(transaction.BOOT_LINK)
+        assert not os.path.lexists(transaction.BOOT_UNIT)
     host.activate()
     host.transact(files=[])
 
@@ -319,6 +321,17 @@ def test_an_undoing_killed_anywhere_leaves_new(host, rescue):
         rescue(host)
         assert host.manifest() == hardened, f"step {step}"
         assert host.state()[change] == "confirmed", f"step {step}"
+
+
+def test_a_confirmation_of_an_undoing_killed_anywhere_is_finished_by_the_timer(host):
+    change = host.change()
+    undoing = host.undo()["change"]
+    seen = set()
+    for _step in every_kill(host, lambda: transaction.confirm_change(undoing)):
+        timer_fires(host)
+        states = host.state()
+        seen.add((states[undoing], states[change]))
+    assert seen == {("reverted", "confirmed"), ("confirmed", "undone")}
 
 
 def revert_all(ids):
@@ -640,6 +653,7 @@ def test_a_revert_on_a_full_disk_writes_in_place_and_is_retried_for_the_rest(hos
     monkeypatch.setattr(transaction, "place", full)
     monkeypatch.setattr(transaction, "write_file", full)
     assert not transaction.timed_revert(change)
+    assert host.manifest() != before
     assert (host.etc / "main.conf").read_text() == "old\n"  # in the blocks of the new one
     assert not (host.etc / "gone.conf").exists()
     assert host.state()[change] == "reverting"
@@ -653,6 +667,22 @@ def test_a_revert_on_a_full_disk_writes_in_place_and_is_retried_for_the_rest(hos
     assert transaction.timed_revert(change)
     assert host.manifest() == before
     assert host.state()[change] == "reverted"
+
+
+def test_what_found_no_room_is_tried_again_once_others_gave_theirs_back(host, monkeypatch):
+    before = host.manifest()
+    change = host.transact()["change"]
+    place, tries = transaction.place, []
+
+    def full_at_first(temp, wanted, data):
+        tries.append(temp)
+        if len(tries) == 1:
+            raise OSError(errno.ENOSPC, "full")
+        place(temp, wanted, data)
+
+    monkeypatch.setattr(transaction, "place", full_at_first)
+    assert transaction.timed_revert(change)
+    assert host.manifest() == before
 
 
 def test_a_failing_run_that_cannot_be_taken_back_does_not_say_that_it_was(host, monkeypatch):
@@ -727,7 +757,7 @@ def test_a_module_run_twice_for_one_change_does_nothing_the_second_time(host):
 
 @pytest.mark.parametrize("jump", [-10 * 365 * 86400, 10 * 365 * 86400])
 def test_a_clock_that_jumps_neither_ends_nor_prolongs_the_wait(host, monkeypatch, jump):
-    change = transaction.Change.load(host.transact(confirm_timeout=50)["change"])
+    change = transaction.Change.load(host.transact(confirm_timeout=50, keep_days=10**6)["change"])
     real, gmtime = time.time(), time.gmtime
     monkeypatch.setattr(time, "time", lambda: real + jump)
     monkeypatch.setattr(time, "gmtime", lambda seconds=None: gmtime(real + jump if seconds is None else seconds))
@@ -735,7 +765,7 @@ def test_a_clock_that_jumps_neither_ends_nor_prolongs_the_wait(host, monkeypatch
     timer = next(call for call in host.calls if call[0] == "systemd-run")
     assert "--on-active=50" in timer  # by systemd's monotonic clock
     assert "still waiting" in host.transact(confirm_timeout=-29)["msg"]
-    assert transaction.confirm_change(change.id, keep_days=10**6).state == "confirmed"
+    assert transaction.confirm_change(change.id).state == "confirmed"
 
 
 def test_undo_goes_by_the_order_of_changes_not_by_clocks(host):
@@ -859,7 +889,8 @@ def test_an_undoing_that_died_before_its_marks_counts(host, monkeypatch):
     monkeypatch.setattr(transaction, "finish", lambda change: None)
     undone(host)
     assert set(host.state().values()) == {"confirmed"}
-    assert host.undo()["changed"] is False
+    again = host.undo()
+    assert (again["changed"], again["undone"]) == (False, [])
 
 
 @pytest.mark.parametrize("device", ["same", "other"])
@@ -911,6 +942,11 @@ def test_pruning_by_age_spares_what_is_pending(host):
     transaction.Change.load(ids[0]).set_state("armed")
     transaction.prune(100, 30)
     assert list(host.state()) == [ids[0], ids[2]]
+
+
+def test_the_confirmation_prunes_as_the_task_said(host):
+    ids = [write(host, "main.conf", str(number), keep=2) for number in range(4)]
+    assert list(host.state()) == ids[2:]
 
 
 def test_what_a_dying_prune_left_is_cleared_away(host):
