@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -24,6 +23,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
+from ansible.release import __version__
 from ansible.utils.display import Display
 from ansible_collections.rampart.hardening.plugins.plugin_utils import evidence, policy, report
 
@@ -35,6 +35,7 @@ SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|hash$|private_key$|cre
 SSH = ("ssh", "ansible.builtin.ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.paramiko_ssh")
 LOCAL = ("local", "ansible.builtin.local")
 SUDO = ("sudo", "ansible.builtin.sudo")
+OLD_TEMPLATES = tuple(map(int, __version__.split(".")[:2])) < (2, 19)
 WORKERS_PER_CORE = 4  # a worker mostly waits for its host
 
 
@@ -61,6 +62,15 @@ def words(value) -> list[str]:
     return value.replace(",", " ").split() if isinstance(value, str) else list(value or [])
 
 
+def unresolved(value) -> bool:
+    """Whether a template is left over: ansible-core before 2.19 hands it out as it is where a variable is undefined."""
+    if isinstance(value, dict):
+        return any(unresolved(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(unresolved(item) for item in value)
+    return isinstance(value, str) and "{{" in value and not getattr(value, "__UNSAFE__", False)
+
+
 def resolved(variables, name, *prefixes, strict=True) -> dict:
     """The variables of one host that begin with a prefix, as templates resolve them."""
     values = {}
@@ -68,6 +78,8 @@ def resolved(variables, name, *prefixes, strict=True) -> dict:
         if key.startswith(prefixes) and not SECRET.search(key):
             try:
                 values[key] = variables[key]
+                if OLD_TEMPLATES and unresolved(values[key]):
+                    raise AnsibleError(f"a variable in {values.pop(key)!r} is undefined")
             except AnsibleError as error:
                 if strict:
                     raise AnsibleActionFail(f"{name}: {key} has no value: {error}") from error
@@ -218,7 +230,7 @@ class ActionModule(ActionBase):
                 "started": started.isoformat(timespec="seconds"),
                 "duration": round(time.monotonic() - clock, 1),
                 "collection": about["version"],
-                "ansible": importlib.metadata.version("ansible-core"),
+                "ansible": __version__,
                 "filters": document["filters"],
             },
             hosts=hosts,
