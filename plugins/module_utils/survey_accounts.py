@@ -26,6 +26,7 @@ def collect(run, login_group='ssh-login', root='/'):
                  every account with uid 0 or of a person, and every other that has a password, keys, or rights in sudo
         uid0: [name]
         login_group: {name, exists: bool, members: [name]}
+        groups: {name: [member]} of the local groups that have any (an account's own group lists nobody)
         authorized_keys_files: [pattern] as sshd has it; empty where it reads none
         keys_from: TrustedUserCAKeys | AuthorizedKeysCommand | '' (where else sshd takes keys from)
         directory: [source] (sss, ldap, …) from which accounts come beside the files
@@ -57,9 +58,11 @@ def collect(run, login_group='ssh-login', root='/'):
             match=host.matched(name)))
     group = host.group.get(login_group)
     patterns = host.setting('root', 'authorizedkeysfile').split()
+    members = {row[0]: [one for one in row[3].split(',') if one] for row in host.group}
     return dict(
         logins=logins, uid0=[name for name in host.names() if host.uid(name) == 0],
         login_group=dict(name=login_group, exists=group is not None,
-                         members=[one for one in group[3].split(',') if one] if group else []),
+                         members=members.get(login_group, [])),
+        groups={name: names for name, names in members.items() if names},
         authorized_keys_files=[one for one in patterns if one != 'none'], keys_from=host.outside_keys('root'),
         directory=host.directory(), sudo=any(host.lstat(path) for path in ('/usr/sbin/visudo', '/sbin/visudo')))

@@ -314,9 +314,9 @@ def test_admins(host, policy, evidence):
         if one.get("sudo", True) != (level in ("password", "nopasswd")):
             wrong.append(f"{name} has {'no ' if one.get('sudo', True) else ''}sudo")
         if one.get("sudo", True) and name != automation(policy) and account.password != "set":
-            seen[name]["may set a first password"] = helper = bool(at_terminal(host, f"sudo -n -l -U {shlex.quote(name)}").count(
-                "NOPASSWD: /usr/local/sbin/rampart-first-password"))  # fmt: skip
-            if not helper:
+            rules = at_terminal(host, f"sudo -n -l -U {shlex.quote(name)}")
+            seen[name]["may set a first password"] = "NOPASSWD: /usr/local/sbin/rampart-first-password" in rules
+            if not seen[name]["may set a first password"]:
                 wrong.append(f"{name} has no password and no way to set one: sudo is of no use")
     evidence(seen)
     assert people(policy), "the inventory names no administrators"
