@@ -41,3 +41,9 @@ systemctl mask apt-daily.timer apt-daily-upgrade.timer
 
 # The network is told at start, not what the machine that built the image had.
 : >/etc/resolv.conf
+
+# With cgroups of version 1 nobody tells a container's systemd that a user's last process has ended: it waits for two
+# minutes, and whoever logs in meanwhile waits with it.
+mkdir -p /etc/systemd/logind.conf.d /etc/systemd/system/user@.service.d
+printf '[Login]\nUserStopDelaySec=infinity\n' >/etc/systemd/logind.conf.d/lab.conf
+printf '[Service]\nTimeoutStopSec=2\n' >/etc/systemd/system/user@.service.d/lab.conf
