@@ -207,6 +207,15 @@ def test_an_account_that_shares_its_uid_keeps_that_uids_processes(box):
     assert box.apply()["active"][0][-1] == "1002"
 
 
+@as_root
+def test_only_the_disabled_accounts_own_at_jobs_go(box):
+    for name, uid in (("a1", 1001), ("a2", 1000), ("a3", 0)):
+        box.write("/var/spool/cron/atjobs/" + name, "x")
+        os.chown(box.at("/var/spool/cron/atjobs/" + name), uid, uid)
+    box.apply()
+    assert sorted(path.name for path in box.at("/var/spool/cron/atjobs").iterdir()) == ["a2", "a3"]
+
+
 def test_other_accounts_keep_everything(box):
     box.apply()
     assert box.row("shadow", "bob") == FILES["/etc/shadow"].splitlines()[4].split(":")
