@@ -39,7 +39,6 @@ IMAGES = {
 NUMBER = int(os.environ.get("LAB_NUMBER", "0"))
 PREFIX = "rampart-lab" + (str(NUMBER) if NUMBER else "")
 LABEL = "rampart.lab"
-RECIPE_LABEL = "rampart.recipe"
 NETWORK = PREFIX  # where single hosts live, with a way out so that packages can be installed
 V4 = f"10.{87 + NUMBER}"
 V6 = f"fd87:0:{NUMBER:x}"
@@ -159,9 +158,13 @@ def recipe_hash(tag):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def image_of(tag):
+    """The recipe is part of the name, so that checkouts with other recipes do not take each other's images away."""
+    return f"{IMAGE}:{tag}-{recipe_hash(tag)}"
+
+
 def built(tag):
-    label = f'{{{{index .Labels "{RECIPE_LABEL}"}}}}'
-    return podman("image", "inspect", "--format", label, f"{IMAGE}:{tag}", check=False) == recipe_hash(tag)
+    return subprocess.run(["podman", "image", "exists", image_of(tag)], check=False).returncode == 0
 
 
 def build(tag):
@@ -184,7 +187,7 @@ def bootstrap(tag, recipe):
             f'--customize-hook=chroot "$1" sh -eu <{script}', tag, tarball, *(["-"] if sources else []),
             stdin=sources.encode())
         podman("import", "--quiet", "--change", 'CMD ["/sbin/init"]', "--change", "STOPSIGNAL SIGRTMIN+3",
-               "--change", f"LABEL {RECIPE_LABEL}={recipe_hash(tag)}", tarball, f"{IMAGE}:{tag}")
+               tarball, image_of(tag))
     finally:
         tarball.unlink(missing_ok=True)
 
@@ -195,9 +198,8 @@ def derive(tag, recipe):
     podman("rm", "--force", "--ignore", name)
     try:
         podman("run", "--interactive", "--name", name, "--network", "host", "--systemd=false", *LIMITS,
-               f"{IMAGE}:{start}", "nice", "sh", "-eu", "-s", stdin=(RECIPES / f"{recipe}.sh").read_bytes())
-        podman("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', "--change",
-               f"LABEL {RECIPE_LABEL}={recipe_hash(tag)}", name, f"{IMAGE}:{tag}")
+               image_of(start), "nice", "sh", "-eu", "-s", stdin=(RECIPES / f"{recipe}.sh").read_bytes())
+        podman("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', name, image_of(tag))
     finally:
         podman("rm", "--force", "--ignore", name)
 
@@ -285,7 +287,7 @@ def create(name, image, state, network, keys, extra=()):
     podman("create", "--name", container(name), "--hostname", name, "--label", f"{LABEL}={PREFIX}",
            "--systemd=always", *LIMITS,
            *(arg for capability in CAPABILITIES for arg in ("--cap-add", capability)),
-           "--network", network, *extra, f"{IMAGE}:{image}")
+           "--network", network, *extra, image_of(image))
     podman("cp", "--archive=false", "-", f"{container(name)}:/", stdin=tarball(host_files(state, keys)))
 
 
@@ -560,7 +562,7 @@ def down(options):
         in_parallel(remove, containers())
         podman("network", "rm", "--force", NETWORK, check=False)
         for tag in reversed(IMAGES):
-            podman("rmi", f"{IMAGE}:{tag}", check=False)  # stays where another lab's hosts use it
+            podman("rmi", image_of(tag), check=False)  # stays where another lab's hosts use it
         shutil.rmtree(STATE, ignore_errors=True)
 
 
@@ -568,7 +570,7 @@ def status(_options):
     for tag in IMAGES:
         print(f"image {tag:10} {'built' if built(tag) else 'to be built'}")
     for name, record in sorted(containers().items()):
-        print(f"host  {name:10} {record['State']}, {record['Image'].removeprefix(IMAGE + ':')}")
+        print(f"host  {name:10} {record['State']}, {record['Image'].removeprefix(IMAGE + ':').rpartition('-')[0]}")
 
 
 def execute(options):
