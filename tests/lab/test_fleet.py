@@ -138,7 +138,8 @@ def test_a_broken_host_is_seen(state):
         broken = f"verify_output={state['folder'] / 'broken'}"
         done = play("verify", "-e", broken, "-e", "verify_hosts=web1", check=False)
         assert done.returncode != 0
-        failed = {control for (_host, control), verdict in verdicts(state["folder"] / "broken").items() if verdict == "fail"}
+        found = verdicts(state["folder"] / "broken")
+        failed = {control for (_host, control), verdict in found.items() if verdict == "fail"}
         assert {"accounts.root_locked", "firewall.default_deny"} <= failed, failed
     finally:
         play("site", "--limit", "web1")
