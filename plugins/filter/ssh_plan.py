@@ -34,6 +34,11 @@ options:
     description: The group whose members may log in.
     type: str
     default: ssh-login
+  groups:
+    description: The groups that these accounts are in already.
+    type: list
+    elements: str
+    default: []
   limits:
     description: Keywords of sshd with the highest value allowed.
     type: dict

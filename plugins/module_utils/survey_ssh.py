@@ -91,8 +91,8 @@ class Config:
             if keyword in self.scopes:
                 scope = " and ".join(filter(None, (outer, f"{parsed.group(1)} {' '.join(arguments)}")))
                 continue
-            if keyword == "include" and depth < MAX_DEPTH:
-                for pattern in arguments:
+            if keyword == "include":
+                for pattern in arguments if depth < MAX_DEPTH else []:
                     for included in self.expand(pattern):
                         self.read_file(included, scope, depth + 1)
                 continue

@@ -85,7 +85,7 @@ def named_by(directive: Mapping, name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern.partition("@")[0]) for pattern in directive["value"].split())
 
 
-def access(config: Mapping, people: list[str], login_group: str) -> dict:
+def access(config: Mapping, people: list[str], login_group: str, groups: Iterable[str] = ()) -> dict:
     """What the site's own lists of users and groups mean for ours: names to add to them, or reasons to refuse."""
     refuse = []
     for one in of_site(config, "denyusers"):
@@ -93,8 +93,8 @@ def access(config: Mapping, people: list[str], login_group: str) -> dict:
             if may_apply(one["match"], name) and named_by(one, name):
                 refuse.append(f"{where(one)} shuts out {name}, who has to get in: change it first")
     for one in of_site(config, "denygroups"):
-        for group in (login_group, "sudo", *people):
-            if named_by(one, group):
+        for group in dict.fromkeys((login_group, "sudo", *people, *groups)):
+            if people and named_by(one, group):
                 refuse.append(f"{where(one)} shuts out the group {group}, whose members have to get in")
     for one in of_site(config, "allowusers"):
         for name in people if one["match"] else []:
@@ -218,6 +218,7 @@ def plan(
     controls: Iterable[str] = (),
     people: Iterable[str] = (),
     login_group: str = "ssh-login",
+    groups: Iterable[str] = (),
     limits: Mapping[str, object] | None = None,
 ) -> dict:
     """What the templates need to know about this host, and why it would have to be refused."""
@@ -229,7 +230,7 @@ def plan(
         refuse.append(f"the configuration of sshd is broken as it is: {survey['error']}")
     config, known = survey["config"], survey["algorithms"]
     people = list(dict.fromkeys(people))
-    who = access(config, people if "ssh.login_group" in controls else [], login_group)
+    who = access(config, people if "ssh.login_group" in controls else [], login_group, groups)
     factor = second_factor(config) if "ssh.password_authentication" in controls else second_factor({})
     keys = host_keys(survey, "ssh.host_keys" in controls)
     post_quantum = supported(POST_QUANTUM, known["kex"])
