@@ -481,9 +481,9 @@ def fleet_up(options):
         there = {name: record for name, record in containers().items() if name in FLEET}
         number = STATE / "fleet" / "number"
         mine = not number.exists() or number.read_text(encoding="utf-8") == str(NUMBER)
-        if not mine or (there and not (STATE / "fleet").exists()):
+        if not options.fresh and (not mine or (there and not (STATE / "fleet").exists())):
             raise LabError("there is a fleet of another checkout, or of another LAB_NUMBER: take that down first, with "
-                           "lab.py down, or give every checkout a LAB_NUMBER of its own")
+                           "lab.py down, make it anew with --fresh, or give every checkout a LAB_NUMBER of its own")
         if options.fresh:
             take_fleet_down()
             there = {}
