@@ -481,7 +481,7 @@ def test_containers(host, ruleset, policy, evidence, not_applicable):
     wanted = {
         entry for entry in declared(policy, policy.get("hardening_flows", []), "to", "from") if entry[0] != "icmp"
     }
-    for chain, _ in base_chains(ruleset, "input"):
+    for chain, __ in base_chains(ruleset, "input"):
         for seen, verdict, words in verdicts(ruleset, chain):
             if verdict == "accept" and own_containers(host, seen):
                 assert set(seen.get("th dport", ["everything"])) <= {53, 67, 547}, (
@@ -491,12 +491,12 @@ def test_containers(host, ruleset, policy, evidence, not_applicable):
         if kind != "chain" or chain.get("hook") != "forward" or chain["family"] != "inet":
             continue
         ways = [way for way in verdicts(ruleset, chain) if not plumbing(way[0]) and not own_containers(host, way[0])]
-        if any(verdict == "drop" and set(seen) == {"ct status"} for seen, verdict, _ in ways):
+        if any(verdict == "drop" and set(seen) == {"ct status"} for seen, verdict, __ in ways):
             accepted = [(flow_tuples(seen, "saddr"), words) for seen, verdict, words in ways if verdict == "accept"]
             unclear = [words for tuples, words in accepted if tuples is None]
             assert not unclear, f"not declared, or not understood: {'; '.join(unclear)}"
             evidence(f"{chain['table']} {chain['name']} holds published ports to the flows")
-            told = differences(wanted, set().union(*(tuples for tuples, _ in accepted)))
+            told = differences(wanted, set().union(*(tuples for tuples, __ in accepted)))
             assert not told, "; ".join(told)
             return
     pytest.fail("published ports answer whoever asks")

@@ -60,7 +60,6 @@ class Row(typing.NamedTuple):
     detail: dict
 
 
-
 def namespace(source):
     """Where the attacker sits; None is this machine's own network."""
     return {CONTROLLER: None, STRANGER: lab.SWITCH}.get(source, lab.container(source))

@@ -115,7 +115,7 @@ class Host:
         """What sshd would grant a login; values of repeated keywords are joined."""
         found = {}
         for line in self.sh(f"sshd -T -C user={user},host=x,addr={address}").splitlines():
-            keyword, _, value = line.partition(" ")
+            keyword, __, value = line.partition(" ")
             found[keyword] = f"{found[keyword]} {value}" if keyword in found else value
         return found
 
@@ -240,7 +240,7 @@ def test_the_automation_account_comes_from_where_it_belongs(host):
 def test_another_port_and_address(host):
     host.history(main="ListenAddress 0.0.0.0\n", port="Port 2222\n")
     host.port = 2222
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert host.settings()["port"] == "2222"
     assert_undone(host, before)
 
@@ -262,7 +262,7 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
 )
 def test_the_drop_in_is_read_first(host, history):
     host.history(**history)
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert host.sh(f"head -n 1 {CONFIG}").strip() == f"Include {DROPIN}"
     assert_undone(host, before)
 
@@ -279,7 +279,7 @@ def test_a_later_drop_in_and_match_blocks_do_not_undo_it(host):
 
 def test_a_main_file_behind_a_link(host):
     host.history(f"{NO_INCLUDE}; mv {CONFIG} /etc/ssh/site_config; ln -s site_config {CONFIG}")
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert host.sh(f"readlink {CONFIG}").strip() == "site_config"
     assert_undone(host, before)
 
@@ -322,7 +322,7 @@ def test_lists_of_the_site_are_completed(host):
     lists = "AllowUsers bob automation\nAllowGroups sshusers ssh-login\n"
     host.history("groupadd --force sshusers; usermod --append --groups sshusers bob", site=lists)
     assert not host.gets_in("alice")
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert host.gets_in("bob")
     assert not host.gets_in("partner")
     assert host.settings("bob")["allowgroups"].split() == ["ssh-login", "sshusers"]
@@ -412,14 +412,14 @@ def test_a_second_factor_for_some_leaves_a_key_alone_to_the_others(host):
 
 def test_socket_activation(host):
     host.history("systemctl disable --now ssh.service; systemctl enable --now ssh.socket", restart=False)
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert host.sh("systemctl is-active ssh.socket").strip() == "active"
     assert_undone(host, before)
 
 
 def test_a_missing_ed25519_key_is_made(host):
     host.history("rm /etc/ssh/ssh_host_ed25519_key*")
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     made = host.sh("ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key").split()[:2]
     assert host.sh("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2] == made
     assert host.sh("stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub").split() == [
@@ -443,7 +443,7 @@ def test_weak_and_readable_host_keys(host):
         "printf 'secret\\n' >/etc/ssh/ssh_host_dsa_key; "
         "echo 'ssh-dss AAAAB3NzaC1kc3MAAAABAwAAAAEDAAAAAQMAAAABAw==' >/etc/ssh/ssh_host_dsa_key.pub"
     )
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     offered = {line.split()[1] for line in run("ssh-keyscan", host.address).stdout.splitlines()}
     assert offered == {"ssh-ed25519", "ssh-rsa"}
     assert host.sh("stat -c %a /etc/ssh/ssh_host_ecdsa_key").strip() == "600"
@@ -472,7 +472,7 @@ def test_a_daemon_that_never_reloaded_is_noticed(host):
 def test_a_daemon_without_systemd(host):
     host.history("systemctl stop ssh.service; mkdir -p /run/sshd; /usr/sbin/sshd", restart=False)
     try:
-        before, _ = assert_settles(host)
+        before, __ = assert_settles(host)
         assert_undone(host, before)
     finally:
         host.sh("kill $(cat /run/sshd.pid)")
@@ -491,7 +491,7 @@ def test_the_client_keeps_what_the_site_has_for_some_hosts(host):
     legacy = "Host legacy.example\\n  Ciphers aes128-cbc\\n  ForwardAgent yes\\n"
     host.history(f"printf '{legacy}' >>/etc/ssh/ssh_config")
     host.write("/etc/ssh/ssh_config.d/site.conf", "Host *\n  ForwardAgent yes\n")
-    _, said = assert_settles(host)
+    __, said = assert_settles(host)
     assert "overrides /etc/ssh/ssh_config.d/site.conf:2 ForwardAgent yes" in said
     legacy, other = (host.sh(f"ssh -F /etc/ssh/ssh_config -G {shlex.quote(name)}") for name in ("legacy.example", "x"))
     assert "ciphers aes128-cbc\n" in legacy
@@ -502,6 +502,6 @@ def test_the_client_keeps_what_the_site_has_for_some_hosts(host):
 
 def test_the_client_without_an_include(host):
     host.history("sed -i /^Include/d /etc/ssh/ssh_config")
-    before, _ = assert_settles(host)
+    before, __ = assert_settles(host)
     assert "hmac-sha1" not in host.sh("ssh -F /etc/ssh/ssh_config -G x")
     assert_undone(host, before)

@@ -30,7 +30,7 @@ Match all
 
 
 def directive(line, path=MAIN, number=1, match=""):
-    name, _, value = line.partition(" ")
+    name, __, value = line.partition(" ")
     return dict(file=path, line=number, keyword=name.lower(), name=name, value=value, match=match)
 
 
