@@ -44,6 +44,8 @@ LOGIN_KEYWORDS = (
     "passwordauthentication", "permitemptypasswords", "permitrootlogin", "pubkeyauthentication",
 )  # fmt: skip
 ELSEWHERE = "192.0.2.1"  # an address of nobody (RFC 5737)
+# Where a Match block names a LocalPort, sshd -T wants to be told one; on this one nobody listens
+ANY_PORT = ["-C", "lport=65535"]
 MAX_LOGINS = 24
 MAX_DEPTH = 16  # of includes, as in OpenSSH
 TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(#.*)|(\S+)')
@@ -297,12 +299,12 @@ def special_logins(directives):
     return [(user, address) for user in users for address in dict.fromkeys(addresses)][:MAX_LOGINS]
 
 
-def login_settings(binary, directives, run):
+def login_settings(binary, directives, port, run):
     """What sshd would grant the logins that Match blocks single out."""
     found = []
     site = [one for one in directives if one["file"] != SERVER_DROPIN]
     for user, address in special_logins(site):
-        rc, out, dummy = run([binary, "-T", "-C", f"user={user},host={address},addr={address}"])
+        rc, out, dummy = run([binary, "-T", "-C", f"user={user},host={address},addr={address},lport={port}"])
         if rc == 0:
             values = {key: value for key, value in settings(out).items() if key in LOGIN_KEYWORDS}
             found.append({"user": user, "address": address, "settings": values})
@@ -322,7 +324,7 @@ def server(run):
     said = "".join(run([binary, "-V"])[1:])
     version = re.search(r"OpenSSH_(\d+)\.(\d+)[^\s,]*", said)
     config = config_facts(SERVER_CONFIG, SERVER_DROPIN, ("match",))
-    rc, out, error = run([binary, "-T"])
+    rc, out, error = run([binary, "-T", *ANY_PORT])
     effective = settings(out) if rc == 0 else {}
     # -T says nothing about host keys that are missing; an image has none, and no /run/sshd, before its first boot
     test_rc, dummy, test_error = run([binary, "-t"])
@@ -339,6 +341,7 @@ def server(run):
     set_by = {
         keyword: [one["value"] for one in config["directives"] if one["keyword"] == keyword] for keyword in REPEATED
     }
+    ports = sorted({port for dummy, port in listen if port})
     keys = set_by["hostkey"] or DEFAULT_HOST_KEYS
     on_disk = sorted(glob.glob("/etc/ssh/ssh_host_*_key"))
     return dict(
@@ -351,12 +354,12 @@ def server(run):
         pid_file="" if effective.get("pidfile", "none") == "none" else effective["pidfile"],
         listeners=running,
         listen=[{"address": host, "port": port} for host, port in listen],
-        ports=sorted({port for host, port in listen if port}),
+        ports=ports,
         command_lines=command_lines(running, known_units),
         valid=rc == 0 and test_rc == 0 or unready,
         error=error if rc or test_rc else "",
         effective=effective,
-        logins=login_settings(binary, config["directives"], run),
+        logins=login_settings(binary, config["directives"], ports[0] if ports else 22, run),
         config=config,
         host_keys=[dict(host_key(path, run), used=path in keys) for path in dict.fromkeys(keys + on_disk)],
         host_certificates=[

@@ -276,7 +276,7 @@ def own_settings(content: str) -> tuple[dict[str, str], set[str]]:
 def read_before(config: Mapping, dropin: str) -> list[dict] | None:
     """The directives that are read before our drop-in; None where it is not read at all, or only sometimes."""
     ours = next((one for one in config["files"] if one["path"] == dropin), None)
-    if ours is None or ours["match"]:
+    if ours is None or ours["match"]:  # ssh_config has no trouble with the latter
         return None
     return [one for one in config["directives"][: ours["position"]] if one["file"] != dropin]
 
@@ -307,6 +307,12 @@ def takeover(survey: Mapping, content: str) -> dict:
     for one in of_site(config):
         if unlike(one, own) and (not one["match"] or one["keyword"] in repeated):
             result["overridden"].append(where(one))
+    for one in config["files"]:
+        if one["path"] == SERVER_DROPIN and one["match"]:
+            result["refuse"].append(
+                f"the Include of {SERVER_DROPIN.rpartition('/')[0]} stands inside '{one['match']}', where sshd takes "
+                "no settings for everybody: move it to the top of its file"
+            )
     before = read_before(config, SERVER_DROPIN)
     if before is None or any(one["match"] or unlike(one, own) for one in before):
         if config["exists"] and config["text"] is None:

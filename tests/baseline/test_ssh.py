@@ -58,10 +58,11 @@ class Login:
 
     user: str
     address: str
+    port: int
     settings: dict[str, str]
 
     def __str__(self) -> str:
-        return f"{self.user} from {self.address}"
+        return f"{self.user} from {self.address}" + (f" at port {self.port}" if self.port != 22 else "")
 
 
 @functools.cache
@@ -85,34 +86,38 @@ def parse(text: str) -> dict[str, str]:
 @functools.cache
 def server(host: Host) -> dict[str, str]:
     """The settings that hold before anybody is known."""
-    return parse(host.check_output(f"{command(host)} -T"))
+    # where a Match block names a LocalPort, sshd -T wants to be told one
+    return parse(host.check_output(f"{command(host)} -T -C lport=65535"))
 
 
 @functools.cache
 def special(host: Host) -> tuple[set[str], set[str]]:
-    """Users and addresses that Match lines anywhere under /etc/ssh tell apart."""
+    """Users (those of groups too) and addresses that Match lines anywhere under /etc/ssh tell apart."""
     lines = host.run(r"grep -rhiE '^[[:space:]]*match[[:space:]]' /etc/ssh --include='*.conf' --include='sshd_config*'")
-    users, addresses = set(), set()
-    for attribute, pattern in re.findall(r"(?i)\b(user|address)[\s=]+(\S+)", lines.stdout):
+    users, groups, addresses = set(), set(), set()
+    for attribute, pattern in re.findall(r"(?i)\b(user|group|address)[\s=]+(\S+)", lines.stdout):
         for value in pattern.split(","):
-            if attribute.lower() == "user" and re.fullmatch(r"[\w.-]+", value):
-                users.add(value)
             if attribute.lower() == "address":
                 with contextlib.suppress(ValueError):
                     addresses.add(str(ipaddress.ip_network(value.lstrip("!"), strict=False)[0]))
+            elif re.fullmatch(r"[\w.-]+", value):
+                (users if attribute.lower() == "user" else groups).add(value)
+    if groups:
+        for line in host.run(f"getent group {shlex.join(sorted(groups))}").stdout.splitlines():
+            users.update(filter(None, line.rpartition(":")[2].split(",")[:3]))
     return users, addresses
 
 
 def ask(host: Host, pairs: Iterable[tuple[str, str]]) -> list[Login]:
-    """What sshd would grant these users from these addresses, in one round trip."""
-    pairs = list(dict.fromkeys(pairs))
+    """What sshd would grant these users from these addresses at each of its ports, in one round trip."""
+    ports = sorted({port for _, port in own_addresses(host)})
+    asked = [(user, address, port) for user, address in dict.fromkeys(pairs) for port in ports]
     script = "; ".join(
-        f"echo '== {user} {address}'; {command(host)} -T -C user={user},host={address},addr={address}"
-        for user, address in pairs
+        f"echo '== {user}'; {command(host)} -T -C user={user},host={address},addr={address},lport={port}"
+        for user, address, port in asked
     )
     blocks = host.check_output(script).split("== ")[1:]
-    assert len(blocks) == len(pairs)
-    return [Login(*pair, parse(block.partition("\n")[2])) for pair, block in zip(pairs, blocks, strict=True)]
+    return [Login(*one, parse(block.partition("\n")[2])) for one, block in zip(asked, blocks, strict=True)]
 
 
 @pytest.fixture
@@ -160,19 +165,21 @@ def check(evidence, logins: list[Login], **wanted: str | set[str]) -> None:
 # --- on the wire
 
 
-def own_address(host: Host) -> tuple[str, int]:
+def own_addresses(host: Host) -> list[tuple[str, int]]:
     """Where the host reaches its own SSH server."""
-    for one in re.findall(r"(\S+):(\d+)(?:\s|$)", server(host)["listenaddress"]):
-        address = ipaddress.ip_address(one[0].strip("[]"))
+    found = []
+    for text, port in re.findall(r"(\S+):(\d+)(?:\s|$)", server(host)["listenaddress"]):
+        address = ipaddress.ip_address(text.strip("[]"))
         loopback = {4: "127.0.0.1", 6: "::1"}[address.version]
-        return loopback if address.is_unspecified else str(address), int(one[1])
-    raise AssertionError(f"sshd names no address: {server(host)['listenaddress']}")
+        found.append((loopback if address.is_unspecified else str(address), int(port)))
+    assert found, f"sshd names no address: {server(host)['listenaddress']}"
+    return found
 
 
 @contextlib.contextmanager
 def tunnel(host: Host) -> Iterator[int]:
     """A local port behind which the host's SSH server answers; nothing is forwarded or installed there."""
-    address, port = own_address(host)
+    address, port = own_addresses(host)[0]
     relay = shlex.join(["python3", "-c", RELAY, address, str(port)])
     backend = host.backend
     if backend.NAME == "local":
@@ -258,7 +265,7 @@ def test_password_authentication(sshd, logins, evidence):
 
 def attempt(host: Host) -> str:
     """The running server's answer to a login of root, from the host itself, that has nothing to show."""
-    address, port = own_address(host)
+    address, port = own_addresses(host)[0]
     if host.run("command -v ssh").rc != 0:
         pytest.fail("no SSH client on the host to try a login with")
     said = ""

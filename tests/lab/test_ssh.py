@@ -246,7 +246,7 @@ def test_another_port_and_address(host):
 
 
 NO_INCLUDE = f"sed -i /^Include/d {CONFIG}"
-INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
+INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
 
 
 @pytest.mark.parametrize(
@@ -254,11 +254,11 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
     [
         {"command": NO_INCLUDE},
         {"first": "PasswordAuthentication yes\n"},
-        {"command": f"{NO_INCLUDE}; printf 'Match User bob\\n{INCLUDE.strip()}\\n' >>{CONFIG}"},
+        {"_00_aaa": "Match LocalPort 22\nPermitRootLogin yes\nPasswordAuthentication yes\n"},
         {"_00_aaa": "PermitRootLogin yes\nPasswordAuthentication yes\n"},
         {"_00_aaa": "Match User root\nPermitRootLogin yes\nPasswordAuthentication yes\n"},
     ],
-    ids=["no-include", "settings-first", "include-in-match", "earlier-dropin", "earlier-match"],
+    ids=["no-include", "settings-first", "earlier-port", "earlier-dropin", "earlier-match"],
 )
 def test_the_drop_in_is_read_first(host, history):
     host.history(**history)
@@ -343,11 +343,15 @@ ssh-keygen -q -s /etc/ssh/ca -h -I host /etc/ssh/ssh_host_ecdsa_key.pub
         ({"main": "Match Address 192.0.2.0/24\nAllowUsers bob automation\n"}, "would shut out alice"),
         ({"main": "Match User bob\nAuthenticationMethods password\n"}, "password (Match User bob) cannot be met"),
         (
+            {"command": f"{NO_INCLUDE}; printf 'Match User bob\\n{INCLUDE}\\n' >>{CONFIG}", "restart": False},
+            "stands inside 'Match User bob'",
+        ),
+        (
             {"command": CERTIFY_ECDSA, "main": "HostCertificate /etc/ssh/ssh_host_ecdsa_key-cert.pub\n"},
             "issue one for its ed25519 key",
         ),
     ],
-    ids=["deny-users", "deny-groups", "match-allow-users", "password-step", "host-certificate"],
+    ids=["deny-users", "deny-groups", "match-allow-users", "password-step", "include-in-match", "host-certificate"],
 )
 def test_what_cannot_be_taken_over_is_refused(host, history, reason):
     host.history(**history)

@@ -341,16 +341,20 @@ def test_what_is_overridden_is_named():
         ([file(), file(DROPIN, position=1)], "Port 2222", False),
         ([file(), file(DROPIN, position=1)], "MaxAuthTries 4", False),
         ([file(), file(DROPIN, position=1)], "MaxAuthTries 20", True),
-        ([file(), file(DROPIN, "Match User bob", 1)], "Port 22", True),
         ([file()], "Port 22", True),
     ],
-    ids=["harmless", "the-same", "settings-first", "in-a-match", "no-include"],
+    ids=["harmless", "the-same", "settings-first", "no-include"],
 )
 def test_the_drop_in_is_included_first_where_it_would_not_win(files, before, taken):
     main = ssh.takeover(survey(directive(before), files=files), CONTENT)["main"]
     assert bool(main) == taken
     if taken:
         assert main["content"] == f"Include {DROPIN}\nPort 22\n"
+
+
+def test_an_include_inside_a_match_block_is_refused():
+    said = ssh.takeover(survey(files=[file(), file(DROPIN, "Match User bob", 1)]), CONTENT)["refuse"]
+    assert "stands inside 'Match User bob'" in said[0]
 
 
 def test_an_earlier_match_block_makes_it_included_first():
