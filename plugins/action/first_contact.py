@@ -16,6 +16,7 @@ class ActionModule(BootstrapActionBase):
     """Surveys the host as the automation account; where that is refused, creates it as the bootstrap user first."""
 
     module = 'rampart.hardening.accounts'
+    before: dict | None = None  # the automation account's login
 
     def run(self, tmp=None, task_vars=None):
         task_vars = task_vars or {}
@@ -46,6 +47,12 @@ class ActionModule(BootstrapActionBase):
             # variables from a task's facts: site sets them.
             surveyed['ansible_facts'].update(rampart_bootstrap=facts)
             return dict(result, **dict(surveyed, changed=True, msg=f'would create the account {automation["name"]}'))
+        if not surveyed['ansible_facts']['rampart_survey']['accounts']['sudo']:
+            installed = self._execute_module(module_name='ansible.builtin.apt', task_vars=task_vars, module_args={
+                'name': 'sudo', 'update_cache': True, 'install_recommends': False})
+            if installed.get('failed'):
+                return dict(result, failed=True, msg='the automation account needs sudo, which is missing and could '
+                            f'not be installed: {installed.get("msg")}')
         made = self.hand_over(automation, before, task_vars)
         if made.get('failed'):
             return dict(result, **made)
@@ -67,5 +74,12 @@ class ActionModule(BootstrapActionBase):
 
     def reconnect(self, task_vars):
         """The proof of the first contact: the automation account logs in and becomes root."""
-        self.use_automation(self.before)
+        if self.before:
+            self.use_automation(self.before)
         self._connection.reset()
+
+    def aftermath(self, change, trouble, deadline, task_vars):
+        """Where the new account could not log in, ask the bootstrap user how the host was left."""
+        self.before = None
+        self.use_bootstrap(task_vars)
+        return super().aftermath(change, trouble, deadline, task_vars)
