@@ -133,7 +133,7 @@ def test_every_control_holds_and_the_evidence_says_so(state):
 
 
 def test_a_broken_host_is_seen(state):
-    lab("exec", "web1", "sh", "-c", "passwd -d root >/dev/null && nft delete table inet rampart")
+    lab("exec", "web1", "sh", "-c", "sed -i s/^root:[^:]*/root:/ /etc/shadow && nft delete table inet rampart")
     try:
         broken = f"verify_output={state['folder'] / 'broken'}"
         done = play("verify", "-e", broken, "-e", "verify_hosts=web1", check=False)
