@@ -43,8 +43,8 @@ molecule: setup ## Each role on hosts of its own; SCENARIO=ssh for one
 lab-test: setup ## Faults, undo and the whole fleet, on lab hosts
 	@python tests/run.py $(patsubst tests/lab/test_%.py,lab-%,$(wildcard tests/lab/test_*.py))
 
-soak: setup ## A few hundred runs killed at random points (an hour or more)
-	@pytest -s tests/lab/soak.py
+soak: setup ## Two hundred runs killed at random points, or N (half an hour); SEED repeats an earlier choice
+	@python tests/lab/soak.py --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## Times of site against a bare ping, for 1, 4 and 20 hosts
 	@python tests/lab/bench.py

@@ -50,7 +50,10 @@ def parts() -> list[Part]:
 
 
 def lab_part(name: str) -> Part:
-    return Part(name.replace("test_", "lab-"), ["pytest", f"tests/lab/{name}.py"], ["lab-image"], name == "test_fleet")
+    # the faults wait most of the time, for timers and restarts
+    side_by_side = ["-n", "4", "--dist", "loadgroup"] if name == "test_faults" else []
+    alone = name in ("test_fleet", "test_faults", "test_soak")
+    return Part(name.replace("test_", "lab-"), ["pytest", *side_by_side, f"tests/lab/{name}.py"], ["lab-image"], alone)
 
 
 def room(part: Part, running: list[Part]) -> bool:
