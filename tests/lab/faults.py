@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 
+from lab import PREFIX
+
 LAB = pathlib.Path(__file__).with_name("lab.py")
 STATE = LAB.parents[2] / ".cache" / "lab"
 KEYS = STATE / "keys"
-PREFIX = "rampart-lab" + (os.environ.get("LAB_NUMBER", "").strip("0") or "")
 
 # The account Ansible uses, and the files that the change is about
 PREPARE = """

@@ -14,6 +14,7 @@ import time
 
 import pexpect
 import pytest
+from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / "tests/lab/lab.py"
@@ -84,7 +85,7 @@ def run(*argv, check=True, **options):
 
 class Host:
     def __init__(self, name, image):
-        self.name, self.container = name, f"rampart-lab-{name}"
+        self.name, self.container = name, container(name)
         run(sys.executable, LAB, "host", "down", name, check=False)
         run(sys.executable, LAB, "host", "up", name, "--image", image)
         inventory = json.loads((STATE / "hosts" / name / "inventory.yml").read_text(encoding="utf-8"))

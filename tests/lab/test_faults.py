@@ -17,6 +17,7 @@ import time
 
 import pytest
 from faults import KEYS, PREFIX, PREPARE, Host, Play, after, change, difference, hold, lab, run, shell, until
+from lab import image_of
 
 V4 = f"10.{87 + int(os.environ.get('LAB_NUMBER', '0'))}.0"
 BOTH = ("bookworm", "trixie")
@@ -592,7 +593,7 @@ class Bare(Host):
         limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
         run("podman", "run", "--detach", "--name", f"{PREFIX}-{self.name}", "--label", f"rampart.lab={PREFIX}",
             "--systemd=false", *limits, "--cap-add", "AUDIT_WRITE", "--network", PREFIX, "--ip", address(self.place),
-            "localhost/rampart-lab:bookworm", "sh", "-c",
+            image_of("bookworm"), "sh", "-c",
             "mkdir -p /run/sshd; ssh-keygen -A; " + self.init)  # fmt: skip
         self.address = address(self.place)
         self.variables = {

@@ -15,6 +15,7 @@ import sys
 import time
 
 import pytest
+from lab import container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
 STATE = LAB.parents[2] / ".cache" / "lab"
@@ -79,10 +80,10 @@ class Host:
         inventory = json.loads((self.state / "inventory.yml").read_text(encoding="utf-8"))
         self.policy, self.variables = inventory["all"]["vars"], inventory["all"]["children"]["jump"]["hosts"][self.name]
         self.addresses = self.variables["hardening_addresses"]
-        self.pid = run("podman", "inspect", "--format", "{{.State.Pid}}", f"rampart-lab-{self.name}").strip()
+        self.pid = run("podman", "inspect", "--format", "{{.State.Pid}}", container(self.name)).strip()
 
     def sh(self, command, check=True):
-        return run("podman", "exec", f"rampart-lab-{self.name}", "sh", "-c", command, check=check)
+        return run("podman", "exec", container(self.name), "sh", "-c", command, check=check)
 
     def net(self, *argv):
         """This machine's own command in the network of the host."""
@@ -90,14 +91,14 @@ class Host:
 
     def serve(self, *ports):
         self.sh("kill $(cat /run/fw-server.pid) 2>/dev/null; rm -f /run/fw-server.pid", check=False)
-        subprocess.run(["podman", "exec", "--detach", f"rampart-lab-{self.name}", "python3", "-c", SERVER,
+        subprocess.run(["podman", "exec", "--detach", container(self.name), "python3", "-c", SERVER,
                         *map(str, ports)], check=True, capture_output=True)  # fmt: skip
         time.sleep(1)
 
     def ask(self, *questions):
         """What the host sees of others: open, silent, or the error, for each (address, proto, port)."""
         words = ["/".join(map(str, question)) for question in questions]
-        return run("podman", "exec", f"rampart-lab-{self.name}", "python3", "-c", CLIENT, *words).split()
+        return run("podman", "exec", container(self.name), "python3", "-c", CLIENT, *words).split()
 
     def reboot(self):
         run(sys.executable, LAB, "host", "restart", self.name)
@@ -222,7 +223,7 @@ def test_another_source_is_refused(target, peer, harden):
             stack.callback(peer.net, "ip", "address", "del", address, "dev", "eth0")
         program = "import socket,sys; socket.create_connection((sys.argv[1], 80), 2, (sys.argv[2], 0))"
         for ours, theirs in zip(target.addresses, ("10.87.0.200", "fd87::200"), strict=True):
-            run("podman", "exec", f"rampart-lab-{peer.name}", "python3", "-c", program, ours, theirs)
+            run("podman", "exec", container(peer.name), "python3", "-c", program, ours, theirs)
 
 
 def test_what_is_connected_stays_connected(target, peer, harden):
@@ -234,7 +235,7 @@ def test_what_is_connected_stays_connected(target, peer, harden):
         "    if sys.argv[2]=='80': sock.sendall(b'x')\n    assert sock.recv(99); time.sleep(.2)\n"
     )
     connections = [
-        subprocess.Popen(["podman", "exec", f"rampart-lab-{who.name}", "python3", "-c", talk, address, port])
+        subprocess.Popen(["podman", "exec", container(who.name), "python3", "-c", talk, address, port])
         for who, whom, port in ((peer, target, "80"), (target, peer, "7000"))
         for address in whom.addresses
     ]

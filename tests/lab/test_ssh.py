@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+from lab import container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
 STATE = LAB.parents[2] / ".cache" / "lab"
@@ -62,7 +63,7 @@ class Host:
             self.sh(f"echo '{key}' >/home/{name}/.ssh/authorized_keys; chown {name}: /home/{name}/.ssh/authorized_keys")
 
     def sh(self, command, check=True):
-        return run("podman", "exec", f"rampart-lab-{self.name}", "sh", "-c", command, check=check).stdout
+        return run("podman", "exec", container(self.name), "sh", "-c", command, check=check).stdout
 
     def history(self, command="true", restart=True, main="", first="", **dropins):
         """Give the host a past: a command, lines at the main file's end and beginning, drop-ins by name."""
@@ -74,7 +75,7 @@ class Host:
             self.sh("sshd -t && systemctl restart ssh.service")
 
     def write(self, path, text):
-        run("podman", "exec", "--interactive", f"rampart-lab-{self.name}", "tee", path, input=text)
+        run("podman", "exec", "--interactive", container(self.name), "tee", path, input=text)
 
     def login(self, user, *options, key=None, command="id -un"):
         """What a login from the controller comes to: (return code, what was said)."""
