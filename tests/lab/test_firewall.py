@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from lab import container
+from lab import V4, V6, container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
 STATE = LAB.parents[2] / ".cache" / "lab"
@@ -215,14 +215,15 @@ def test_only_declared_flows(target, peer, harden):
 
 def test_another_source_is_refused(target, peer, harden):
     target.serve(80)
-    harden([{"from": "10.87.0.200", "to": "target", "port": 80}, {"from": "fd87::200", "to": "target", "port": 80}])
+    others = (f"{V4}.0.200", f"{V6}::200")
+    harden([{"from": other, "to": "target", "port": 80} for other in others])
     assert peer.ask(*both(target, "tcp", 80)) == ["silent"] * 2
     with contextlib.ExitStack() as stack:
-        for address in ("10.87.0.200/24", "fd87::200/64"):
+        for address in (f"{others[0]}/24", f"{others[1]}/64"):
             peer.net("ip", "address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
             stack.callback(peer.net, "ip", "address", "del", address, "dev", "eth0")
         program = "import socket,sys; socket.create_connection((sys.argv[1], 80), 2, (sys.argv[2], 0))"
-        for ours, theirs in zip(target.addresses, ("10.87.0.200", "fd87::200"), strict=True):
+        for ours, theirs in zip(target.addresses, others, strict=True):
             run("podman", "exec", container(peer.name), "python3", "-c", program, ours, theirs)
 
 
