@@ -183,9 +183,13 @@ def host_keys(survey: Mapping, enforced: bool) -> dict:
 
 def activation(survey: Mapping) -> dict:
     """The commands that make the daemon read its files again, and the one that tells whether it has."""
-    pid_file = survey.get("pid_file", "")
-    if survey.get("service"):
-        activate = [["systemctl", "reload", survey["service"]]]
+    pid_file, service = survey.get("pid_file", ""), survey.get("service", "")
+    if service and survey.get("socket"):
+        # A daemon that was handed its socket by systemd dies of a reload: it cannot bind the port again.
+        # Sessions outlive a restart, and new connections wait at the socket meanwhile.
+        activate = [["systemctl", "try-restart", service]]
+    elif service:
+        activate = [["systemctl", "reload", service]]
     elif survey.get("listeners") and pid_file:
         activate = [["sh", "-c", 'kill -HUP "$(cat "$0")"', pid_file]]
     else:
@@ -200,6 +204,13 @@ def activation(survey: Mapping) -> dict:
         "activate": [["touch", "-c", SERVER_DROPIN], *activate, ["sh", "-c", wait, "wait", *loaded]],
         "active": [loaded],
     }
+
+
+def validation(survey: Mapping) -> list[list[str]]:
+    """The commands that tell whether sshd takes its files. It wants a directory that only its running unit has."""
+    missing = re.search(r"privilege separation directory: (\S+)", survey["error"])
+    make = [["install", "-d", "-m", "0755", missing.group(1)]] if missing else []
+    return [*make, [survey["binary"], "-t"]]
 
 
 def laxer_limits(config: Mapping, limits: Mapping[str, object]) -> list[str]:
@@ -376,7 +387,7 @@ def change(survey: Mapping, plan: Mapping, server: str = "", client: str = "", b
         "refuse": refuse,
         "overridden": overridden,
         "files": files,
-        "validate": [[survey["binary"], "-t"]] if server else [],
+        "validate": validation(survey) if server else [],
         "active": plan["active"] if server else [],
         "activate": plan["activate"] if server else [],
     }

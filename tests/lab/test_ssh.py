@@ -36,6 +36,7 @@ tar --create --file /root/ssh.tar /etc/ssh /etc/default/ssh
 RESTORE = """
 rm -rf /etc/ssh; tar --extract --file /root/ssh.tar --directory /
 systemctl --quiet is-active ssh.socket && systemctl disable --now ssh.socket
+systemctl reset-failed ssh.service
 systemctl restart ssh.service
 """
 

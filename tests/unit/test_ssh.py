@@ -402,7 +402,13 @@ def test_the_change_has_every_file_once():
     assert change["activate"][1] == ["systemctl", "reload", "ssh.service"]
 
 
+def test_validation_makes_the_directory_that_sshd_misses():
+    found = survey(error="Missing privilege separation directory: /run/sshd")
+    assert ssh.validation(found)[0] == ["install", "-d", "-m", "0755", "/run/sshd"]
+
+
 def test_activation_fits_what_runs():
+    assert plan(survey(socket="ssh.socket"))["activate"][1] == ["systemctl", "try-restart", "ssh.service"]
     assert plan(survey(service="", pid_file="/p"))["activate"][1][-1] == "/p"
     assert plan(survey(service="", listeners=[]))["activate"] == []  # by socket, or in an image
     assert plan(survey(pid_file=""))["active"] == []
