@@ -133,9 +133,14 @@ class Said(str):
         return int(re.search(r"changed=(\d+)", self)[1])
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+# Where another OpenSSH may make a difference; all else is tried on one of them
+BOTH = pytest.mark.parametrize("machine", ["bookworm", "trixie"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def machine(request):
-    host = Host(f"ssh-{request.param}", request.param)
+    image = getattr(request, "param", "bookworm")
+    host = Host(f"ssh-{image}", image)
     yield host
     run(sys.executable, LAB, "host", "down", host.name)
 
@@ -201,6 +206,7 @@ def assert_refused(host, reason, **variables):
     assert "rampart" not in host.sh("ls /etc/ssh/sshd_config.d")
 
 
+@BOTH
 def test_a_plain_host(host):
     before, said = assert_settles(host)
     assert "overrides /etc/ssh/sshd_config:" in said
@@ -214,17 +220,20 @@ def test_a_plain_host(host):
     assert host.gets_in("root")
 
 
+@BOTH
 def test_check_mode_predicts(host):
     host.history("rm /etc/ssh/ssh_host_ed25519_key*; chmod 644 /etc/ssh/ssh_host_ecdsa_key", first="LogLevel INFO\n")
     assert_predicted(host)
 
 
+@BOTH
 def test_a_jump_server_forwards_for_its_clients(host):
     host.harden(ssh_jump_server=True)
     assert "SSH-2.0" in host.login("alice", "-W", "127.0.0.1:22", command=None)[1]
     assert not host.gets_in("alice", "-o", "ExitOnForwardFailure=yes", "-R", "127.0.0.1:7777:127.0.0.1:22")
 
 
+@BOTH
 def test_the_automation_account_comes_from_where_it_belongs(host):
     host.harden()
     host.sh("install -d -m 0700 /root/from && cat >/root/from/automation <<'KEY'\n"
@@ -269,6 +278,7 @@ def test_the_drop_in_is_read_first(host, history):
     assert_undone(host, before)
 
 
+@BOTH
 def test_a_later_drop_in_and_match_blocks_do_not_undo_it(host):
     everybody = "Match Address 0.0.0.0/0,::/0\nPermitRootLogin yes\nPasswordAuthentication yes\nMaxAuthTries 20\n"
     host.history(main=everybody, _50_cloud_init="PasswordAuthentication yes\n")
@@ -310,6 +320,7 @@ def test_certificates_go_on_working(host, tmp_path):
     assert host.gets_in("bob", key=tmp_path / "bob")
 
 
+@BOTH
 def test_a_partner_keeps_the_restricted_login(host):
     jail = "Match User partner\nForceCommand internal-sftp\nChrootDirectory /srv/partner\n"
     host.history("install -d -m 0755 /srv/partner; echo hello >/srv/partner/offer", main=jail)
@@ -395,6 +406,7 @@ def test_what_the_policy_lacks_is_refused(host):
 KEY_AND_CODE = "AuthenticationMethods publickey,keyboard-interactive\n"
 
 
+@BOTH
 def test_a_second_factor_stays(host):
     alone = "Match User automation,alice\nAuthenticationMethods publickey\n"
     host.history(mfa=f"KbdInteractiveAuthentication yes\n{KEY_AND_CODE}{alone}")
@@ -416,6 +428,7 @@ def test_a_second_factor_for_some_leaves_a_key_alone_to_the_others(host):
     assert "(keyboard-interactive)" in host.login("bob")[1]
 
 
+@BOTH
 def test_socket_activation(host):
     host.history("systemctl disable --now ssh.service; systemctl enable --now ssh.socket", restart=False)
     before, __ = assert_settles(host)
@@ -423,6 +436,7 @@ def test_socket_activation(host):
     assert_undone(host, before)
 
 
+@BOTH
 def test_a_missing_ed25519_key_is_made(host):
     host.history("rm /etc/ssh/ssh_host_ed25519_key*")
     before, __ = assert_settles(host)
@@ -463,6 +477,7 @@ def test_no_pam_before(host):
     assert host.settings()["usepam"] == "yes"
 
 
+@BOTH
 def test_a_daemon_that_never_reloaded_is_noticed(host):
     host.harden()
     # as after a run that was killed between writing and activating
@@ -475,6 +490,7 @@ def test_a_daemon_that_never_reloaded_is_noticed(host):
     assert host.harden().changed == 0
 
 
+@BOTH
 def test_a_daemon_without_systemd(host):
     host.history("systemctl stop ssh.service; mkdir -p /run/sshd; /usr/sbin/sshd", restart=False)
     try:
