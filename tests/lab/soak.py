@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import pathlib
 import statistics
 import sys
 import threading
@@ -28,8 +29,8 @@ TIMEOUT = 12  # seconds until the host takes back what nobody confirms
 V4 = f"10.{87 + int(os.environ.get('LAB_NUMBER', '0'))}.0"
 # Who dies: all of ansible on the controller; on the host the module, and whoever takes a change back; sshd with all its
 # sessions; the host as a whole
-ON_HOST = {"module": "pkill -KILL python3", "sshd": "pkill -KILL sshd"}
-VICTIMS = ("controller", "module", "sshd", "host")
+PROCESSES = {"module": "python3", "sshd": "sshd"}
+VICTIMS = ("controller", "host", *PROCESSES)
 
 
 class Round:
@@ -61,14 +62,14 @@ class Round:
 
     def strike(self, play):
         if self.inside:
-            first_trace(self.host.entries_now(), play)
+            first_trace(self.host, play)
         time.sleep(self.delay)
         if self.victim == "controller":
             play.kill()
         elif self.victim == "host":
             lab("host", "restart", "--kill", self.host.name)
         else:
-            self.host.sh(ON_HOST[self.victim], check=False)
+            self.host.kill(PROCESSES[self.victim])
 
     def run(self):
         began = time.monotonic()
@@ -103,10 +104,15 @@ class Round:
         return self
 
 
-def first_trace(look, play):
+def first_trace(host, play):
     """Wait until the journal knows of the change that `play` makes, or the play has ended."""
-    before = look()
-    while look() <= before and play.process.poll() is None:
+    journal = pathlib.Path(f"/proc/{host.pid()}/root/var/lib/rampart/changes")
+
+    def entries():
+        return set(os.listdir(journal)) if journal.is_dir() else set()
+
+    before = entries()
+    while entries() <= before and play.process.poll() is None:
         time.sleep(0.02)
 
 
@@ -117,7 +123,7 @@ def typical(host):
         wishes["files"][1]["content"] = f"typical {number}\n"
         began = time.monotonic()
         play = Play(host, [{"name": "Change", "rampart.hardening.confirmed_change": wishes}])
-        first_trace(host.entries_now(), play)
+        first_trace(host, play)
         middle = time.monotonic()
         said = play.end()
         if play.code:

@@ -184,8 +184,7 @@ def test_a_directory_stands_where_a_file_should_be(host):
 
 def test_a_file_that_cannot_be_replaced(host):
     """One of the last files is a mount point, as container runtimes make them: the rename fails half-way."""
-    inside = ["nsenter", "--mount", "--pid", "--target",
-              run("podman", "inspect", "--format", "{{.State.Pid}}", f"{PREFIX}-{host.name}").strip()]  # fmt: skip
+    inside = ["nsenter", "--mount", "--pid", "--target", host.pid()]
     host.sh("cp -a /etc/fault-mode.conf /run/mounted")
     run(*inside, "mount", "--bind", "/run/mounted", "/etc/fault-mode.conf")
     try:
@@ -247,15 +246,24 @@ def test_the_controller_is_killed_after_applying(host, step):
     assert_settled(host, "reverted", host.before)
 
 
+class Held:
+    """A run held up between its change and the confirmation: where it drops its first connection."""
+
+    def __init__(self, folder, host, wishes):
+        self.folder, wrapper = folder, folder / "ssh"
+        wait = f"touch {folder}/reached; until [ -e {folder}/go ]; do sleep 0.05; done"
+        wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" -O stop "*) {wait};; esac\nexec ssh "$@"\n')
+        wrapper.chmod(0o755)
+        self.play = start(host, wishes, ANSIBLE_SSH_EXECUTABLE=str(wrapper))
+        until("the end of the first connection", (folder / "reached").exists)
+
+    def go(self):
+        (self.folder / "go").touch()
+
+
 @both
 def test_the_controller_is_killed_before_confirming(host, tmp_path):
-    wrapper = tmp_path / "ssh"
-    stop = f'case " $* " in *" -O stop "*) touch {tmp_path}/reached; sleep 60;; esac'
-    wrapper.write_text(f'#!/bin/sh\n{stop}\nexec ssh "$@"\n')
-    wrapper.chmod(0o755)
-    play = start(host, quick(), ANSIBLE_SSH_EXECUTABLE=str(wrapper))
-    until("the end of the first connection", (tmp_path / "reached").exists)
-    play.kill()
+    Held(tmp_path, host, quick()).play.kill()
     assert state(host) == "applied"
     assert_settled(host, "reverted", host.before)
     listed = Play(host, [{"rampart.hardening.journal": None, "register": "it"}, {"debug": {"var": "it.listing"}}]).end()
@@ -279,7 +287,7 @@ def test_the_controller_is_killed_while_it_proves(host):
 def test_sshd_is_killed_in_mid_change(host):
     play = start(host, change(activate=[hold("reached")], revert=[["systemctl", "reload-or-restart", "ssh.service"]]))
     reached(host)
-    host.sh("pkill -KILL sshd")
+    host.kill("sshd")
     until("sshd is back", host.reachable)
     go(host)
     assert_old(host, play, "the connection was lost during the change", AS_BEFORE)
@@ -291,7 +299,7 @@ def test_sshd_is_killed_while_the_run_still_stages(host):
     wishes["files"][1]["validate"] = hold("reached")
     play = start(host, wishes, "-vv")
     reached(host)
-    host.sh("pkill -KILL sshd")
+    host.kill("sshd")
     until("the controller is back and asks", lambda: "no confirmation yet: change" in play.text())
     go(host)
     said = play.end()
@@ -341,6 +349,8 @@ def test_the_host_restarts_while_armed(host, how):
     wishes["files"][0]["content"] = "DenyUsers automation\n"
     play = start(host, wishes)
     reached(host)
+    if how:
+        lab("host", "cut", host.name)  # nobody is told: a process that is merely killed has its connection closed
     lab("host", "restart", host.name, *how)
     times = boot_times(host)
     assert times["rampart-revert.service"] < times["ssh.service"]
@@ -418,33 +428,35 @@ def test_the_disk_is_full_and_a_removed_file_cannot_come_back_yet(small):
 # --- other people ---------------------------------------------------------------------------------------------------
 
 
-def test_two_runs_at_once_one_waits(host):
-    first = change(prove=[hold("reached")])
+def test_two_runs_at_once_one_waits(host, tmp_path):
+    first = change()
     second = change(files=[{"path": "/etc/fault-second.conf", "content": "x\n"}], role="second")
-    one = start(host, first)
-    reached(host)
+    one = Held(tmp_path, host, first)
     two = start(host, second)
-    time.sleep(3)
+    time.sleep(4)
     assert "fault-second" not in host.sh("ls /etc")
-    go(host)
-    assert one.end().count("changed=1") == two.end().count("changed=1") == 1
+    one.go()
+    assert one.play.end().count("changed=1") == two.end().count("changed=1") == 1
     host.settled()
     assert not difference(host.manifest(), after(after(host.before, first), second))
     host.clean = True
 
 
-def test_two_runs_at_once_one_is_refused_and_told_of_the_other(host):
-    wishes = change(prove=[hold("reached")])
-    one = start(host, wishes)
-    until("applied", lambda: state(host) == "applied")
-    two = start(host, change(role="second", confirm_timeout=-27))  # it waits 30 seconds longer than that
-    said = two.end()
-    assert "nothing was done, try again" in said
-    assert state(host) == "applied"
+@pytest.mark.parametrize("phase", ["confirmation", "activation"])
+def test_two_runs_at_once_one_is_refused_and_told_of_the_other(host, tmp_path, phase):
+    wishes = change(**({} if phase == "confirmation" else {"activate": [hold("reached")]}))
+    if phase == "confirmation":
+        one = Held(tmp_path, host, wishes)
+    else:
+        one = start(host, wishes)
+        reached(host)
+    said = start(host, change(role="second", confirm_timeout=-27)).end()  # it waits 30 seconds longer than that
     name = next(name for name in host.journal() if name not in host.entries)
-    assert name in said
-    go(host)
-    assert_new(host, one, wishes)
+    assert f"change {name} of role fault by " in said
+    assert "nothing was done, try again" in said
+    assert "changed=0" in said
+    go(host) if phase == "activation" else one.go()
+    assert_new(host, one if phase == "activation" else one.play, wishes)
 
 
 @contextlib.contextmanager
