@@ -116,7 +116,7 @@ class Host:
     def settings(self, user="nobody", address="192.0.2.1"):
         """What sshd would grant a login; values of repeated keywords are joined."""
         found = {}
-        for line in self.sh(f"sshd -T -C user={user},host=x,addr={address}").splitlines():
+        for line in self.sh(f"sshd -T -C user={user},host=x,addr={address},lport={self.port}").splitlines():
             keyword, __, value = line.partition(" ")
             found[keyword] = f"{found[keyword]} {value}" if keyword in found else value
         return found
