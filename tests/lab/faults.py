@@ -189,13 +189,21 @@ class Host:
         """The host's first process, as this machine sees it: the way in without asking anything on the host."""
         return run("podman", "inspect", "--format", "{{.State.Pid}}", f"{PREFIX}-{self.name}").strip()
 
-    def kill(self, name):
-        """Kill at once whatever runs on the host under this name."""
-        namespace = os.readlink(f"/proc/{self.pid()}/ns/pid")
+    def processes(self, name):
+        """Whatever runs on the host under this name, the image's own leftover server aside: [pid on this machine]."""
+        found, namespace = [], os.readlink(f"/proc/{self.pid()}/ns/pid")
         for folder in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.readlink(folder / "ns/pid") == namespace and name in (folder / "comm").read_text():
-                    os.kill(int(folder.name), signal.SIGKILL)
+                ours = os.readlink(folder / "ns/pid") == namespace and name in (folder / "comm").read_text()
+                if ours and "http.server" not in (folder / "cmdline").read_text():
+                    found.append(int(folder.name))
+        return found
+
+    def kill(self, name):
+        """Kill it at once."""
+        for pid in self.processes(name):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
     def reachable(self):
         argv = ["ssh", "-F", "/dev/null", "-i", KEYS / "automation", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]

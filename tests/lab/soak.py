@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kill something, somewhere, at some time during a change, again and again: the host ends wholly old or wholly new.
 
-    soak.py [--kills N] [--hosts N] [--seed TEXT]
+    soak.py [--kills N] [--hosts N] [--seed TEXT] [--victim NAME]
 
 The seed decides which victim dies when in each round. Every second time of death lies anywhere within the time that an
 undisturbed run takes on this machine, or a little beyond; the others within the change itself, from its first trace in
-the journal on.
+the journal on. The module on the host lives for half a second only: it dies within that.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ VICTIMS = ("controller", "host", *PROCESSES)
 class Round:
     """One change and one death."""
 
-    def __init__(self, host, number, seed, typical):
+    def __init__(self, host, number, seed, typical, victims):
         self.host, self.number = host, number
         chance = hashlib.sha256(f"{seed}-{number}".encode()).digest()
-        self.victim = VICTIMS[chance[0] % len(VICTIMS)]
+        self.victim = victims[chance[0] % len(victims)]
         self.inside = chance[1] % 2 == 1
-        self.delay = 1.1 * int.from_bytes(chance[2:6]) / 2**32 * typical[self.inside]
+        span = 0.4 if self.victim == "module" else typical[self.inside]
+        self.delay = 1.1 * int.from_bytes(chance[2:6]) / 2**32 * span
         self.outcome, self.trouble, self.seconds = "", "", 0.0
 
     def __str__(self):
-        return f"{self.victim} after {self.delay:.2f} s of the {'change' if self.inside else 'run'}"
+        since = "change" if self.inside else "module" if self.victim == "module" else "run"
+        return f"{self.victim} after {self.delay:.2f} s of the {since}"
 
     def wishes(self):
         """The whole of what a change can hold; its contents differ from round to round."""
@@ -63,6 +65,9 @@ class Round:
     def strike(self, play):
         if self.inside:
             first_trace(self.host, play)
+        elif self.victim == "module":
+            while not self.host.processes("python3") and play.process.poll() is None:
+                time.sleep(0.02)
         time.sleep(self.delay)
         if self.victim == "controller":
             play.kill()
@@ -132,7 +137,7 @@ def typical(host):
     return time.monotonic() - began, time.monotonic() - middle
 
 
-def soak(kills, hosts, seed, say=print):
+def soak(kills, hosts, seed, say=print, victims=VICTIMS):
     """Run the rounds, some hosts side by side; returns them."""
     started = time.monotonic()
     machines = []
@@ -152,7 +157,7 @@ def soak(kills, hosts, seed, say=print):
                 number = next(todo, None)
             if number is None:
                 return
-            done = Round(host, number, seed, usual)
+            done = Round(host, number, seed, usual, victims)
             try:
                 done.run()
             except Exception as trouble:  # what the lab itself could not do is a failure too
@@ -194,9 +199,11 @@ def main():
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="rounds, one kill each")
     parser.add_argument("--hosts", type=int, default=4, metavar="N", help="how many side by side")
     parser.add_argument("--seed", default=str(int(time.time())), help="that of an earlier run, to repeat it")
+    parser.add_argument("--victim", choices=VICTIMS, action="append", help="only this one (can be repeated)")
     options = parser.parse_args()
     began = time.monotonic()
-    rounds = soak(options.kills, options.hosts, options.seed, lambda text: print(text, flush=True))
+    rounds = soak(options.kills, options.hosts, options.seed, lambda text: print(text, flush=True),
+                  options.victim or VICTIMS)  # fmt: skip
     print(f"\n{table(rounds)}\n\nseed {options.seed}, {time.monotonic() - began:.0f} s in all")
     failed = [done for done in rounds if done.outcome == "failed"]
     for done in failed:
