@@ -110,7 +110,7 @@ def special(host: Host) -> tuple[set[str], set[str]]:
 
 def ask(host: Host, pairs: Iterable[tuple[str, str]]) -> list[Login]:
     """What sshd would grant these users from these addresses at each of its ports, in one round trip."""
-    ports = sorted({port for _, port in own_addresses(host)})
+    ports = sorted({port for _address, port in own_addresses(host)})
     asked = [(user, address, port) for user, address in dict.fromkeys(pairs) for port in ports]
     script = "; ".join(
         f"echo '== {user}'; {command(host)} -T -C user={user},host={address},addr={address},lport={port}"
