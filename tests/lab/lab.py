@@ -381,6 +381,9 @@ def host_restart(options):
     """As a reboot does, and with --kill as a power cut: processes, /run and everything in the kernel's network go."""
     name = options.name
     podman(*(["kill"] if options.kill else ["stop", "--time", "10"]), container(name))
+    # Else a start that comes too soon may find the network of before, its cable still pulled
+    podman("wait", container(name))
+    podman("container", "cleanup", container(name))
     if name in FLEET:
         unwire(name)
         wire(name)
