@@ -8,4 +8,9 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import
 
 
 class ActionModule(ConfirmedActionBase):
-    """Nothing of its own."""
+    """Says who goes on logging in, and what was done."""
+
+    def notes(self, result):
+        adopted = result.get('adopted')
+        return (result.get('actions') or []) + super().notes(result) + (
+            [f'go on logging in over SSH: {", ".join(adopted)}'] if adopted else [])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils import flows, preflight
+from ansible_collections.rampart.hardening.plugins.plugin_utils import flows, preflight, ssh
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
 
 
@@ -63,14 +63,15 @@ class ActionModule(ActionBase):
             client = ''
         permitted = None
         if 'firewall' in roles and client:
+            # What a role's variable says counts only where it is in sight: in the inventory, and in the role itself
             rules = flows.from_hostvars(variable('firewall_flows', variable('hardening_flows', [])),
                                         task_vars['inventory_hostname'], task_vars['groups'], task_vars['hostvars'],
-                                        policy['controllers'])
+                                        variable('firewall_controllers', policy['controllers']))
             permitted = flows.permits(rules['ingress'], client, 'tcp', port)
-        jumps = [address for group in variable('hardening_jump_groups', ['jump'])
-                 for host in task_vars['groups'].get(group, [])
-                 for address in self.addresses(task_vars['hostvars'][host], host)]
-        policy['automation_from'] = preflight.automation_sources(policy, jumps) if 'ssh' in roles else []
+        declared = policy['automation'].get('from') if isinstance(policy['automation'], dict) else None
+        policy['automation_from'] = [] if 'ssh' not in roles else declared or ssh.automation_sources(
+            task_vars['inventory_hostname'], task_vars['groups'], task_vars['hostvars'],
+            variable('hardening_jump_groups', ['jump']), policy['controllers'])
         return (preflight.system_trouble(survey['system'])
                 + preflight.accounts_trouble(policy, self._get_remote_user())
                 + preflight.source_trouble(policy, client, port, permitted))
@@ -83,8 +84,3 @@ class ActionModule(ActionBase):
         if len(said) != 4:
             return {'client': '', 'port': 22}
         return {'client': said[0].partition('%')[0], 'port': int(said[3])}
-
-    def addresses(self, hostvars, host):
-        """The declared addresses of a host."""
-        found = hostvars.get('hardening_addresses') or [hostvars.get('ansible_host') or host]
-        return self._templar.template(found)

@@ -36,12 +36,17 @@ options:
   banner:
     description: The banner file, C(path) and C(text).
     type: dict
+  refuse:
+    description: Further reasons not to make the change.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Show what the drop-in would override
   ansible.builtin.debug:
-    msg: "{{ (rampart_survey.ssh | rampart.hardening.ssh_change(plan, server=content)).overridden }}"
+    msg: "{{ (rampart_survey.ssh | rampart.hardening.ssh_change(plan, server=content)).notes }}"
   vars:
     plan: "{{ rampart_survey.ssh | rampart.hardening.ssh_plan }}"
     content: "{{ lookup('ansible.builtin.template', 'sshd.conf.j2') }}"
@@ -50,8 +55,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(files), C(validate), C(active) and C(activate) for M(rampart.hardening.confirmed_change).
-    - C(overridden) and C(refuse) are sentences.
+    - C(files), C(validate), C(active), C(activate), C(refuse) and C(notes) (what is overridden), as
+      M(rampart.hardening.confirmed_change) takes them in its O(rampart.hardening.confirmed_change#module:plan).
   type: dict
 """
 

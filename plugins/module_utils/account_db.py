@@ -240,8 +240,9 @@ class Host:
         if key not in self._sshd:
             rc, out = 1, ''
             if self.run:
-                argv = ['/usr/sbin/sshd', '-T', '-C', f'user={name},host=localhost,addr=127.0.0.1'] + self.sshd_args()
-                rc, out = self.run(argv)[:2]
+                # all that a Match can ask for: sshd fails where one asks for what it was not told
+                who = f'user={name},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22'
+                rc, out = self.run(['/usr/sbin/sshd', '-T', '-C', who] + self.sshd_args())[:2]
             settings = {}
             for line in out.splitlines() if rc == 0 else ():
                 keyword, dummy, value = line.partition(' ')

@@ -831,6 +831,7 @@ class Planner:
         if robot:
             if 'requiretty' in theirs:
                 lines.append(f'Defaults:{robot} !requiretty')
+            lines.append(f'Defaults:{robot} env_keep += "SSH_CONNECTION"')  # for the survey: from where we come
             lines.append(f'{robot} ALL=(ALL:ALL) NOPASSWD: ALL')
         people = [name for name, one in self.admins.items() if one['sudo'] and self.on('admins') and name != robot]
         sealed = [self.sealed['name']] if self.sealed and self.on('break_glass') else []

@@ -224,6 +224,7 @@ class Change:
         return dict(id=self.id, state=self.state, kind=self.meta.get('kind', 'change'), role=self.meta.get('role', ''),
                     run=self.meta.get('run', ''), who=self.meta.get('who', ''), when=self.meta.get('when', ''),
                     controls=self.meta.get('controls', []), undoes=self.meta.get('undoes', []),
+                    notes=self.meta.get('notes', []),
                     files=[dict(path=f['path'], action=f['action']) for f in self.meta.get('files', [])])
 
 
@@ -844,7 +845,7 @@ def execute(entries, plan, about):
     change.meta = dict(
         id=change.id, kind=about.get('kind', 'change'), role=about['role'], run=about['run'], who=about['who'],
         controls=about['controls'], when=now(), sequence=sequence, undoes=about.get('undoes', []), confirm=confirm,
-        keep=about['keep'], keep_days=about['keep_days'],
+        notes=about.get('notes', []), keep=about['keep'], keep_days=about['keep_days'],
         confirm_timeout=about['confirm_timeout'], boot_id=boot_id(), pid=os.getpid(), activate=plan['activate'],
         revert=plan['revert'], prove=about['prove'], activated=False)
     try:
@@ -1023,11 +1024,11 @@ def plan_undo(selector, force=False):
                 extra_result=dict(undone=ids, known=known))
 
 
-def transact(module, files, validate=(), active=(), activate=(), revert=None, extra_result=None):
-    """Run a module's whole change and exit it. See the documentation of confirmed_change for the arguments.
+def transact(module, wishes):
+    """Run a module's whole change and exit it.
 
-    `files` is the list, or a callable that reads the host under the lock and returns a dict of these arguments
-    (plus `refuse`, a list of reasons to fail before anything is touched, and `entries` for an undo).
+    `wishes` reads the host under the lock and returns the arguments as confirmed_change documents them: `files` (or
+    `entries`, for an undo), validate, active, activate, revert, refuse, and `extra_result` to return beside the rest.
     """
     params = module.params
     result = dict(changed=False, state='unchanged', files=[])
@@ -1041,9 +1042,7 @@ def transact(module, files, validate=(), active=(), activate=(), revert=None, ex
             with settled(patience, name, mend=False):
                 pass
         with settled(patience, name) if not module.check_mode else contextlib.nullcontext():
-            plan = files() if callable(files) else dict(
-                files=files, validate=validate, active=active, activate=activate, revert=revert,
-                extra_result=extra_result)
+            plan = wishes()
             for key, default in (('validate', []), ('active', []), ('activate', []), ('revert', None)):
                 value = plan.get(key, default)
                 plan[key] = value if value is None else [[str(part) for part in argv] for argv in value]
@@ -1060,7 +1059,8 @@ def transact(module, files, validate=(), active=(), activate=(), revert=None, ex
                     if stale:
                         result['diff'].append(dict(prepared='not active: {}\n'.format('; '.join(result['inactive']))))
                 if not module.check_mode:
-                    about.update(kind=plan.get('kind', 'change'), undoes=plan.get('undoes', []))
+                    about.update(kind=plan.get('kind', 'change'), undoes=plan.get('undoes', []),
+                                 notes=result.get('notes', []))
                     change, result['state'] = execute(entries, plan, about)
                     result.update(change=change.id, left=change.remaining())
     except TransactionError as exc:

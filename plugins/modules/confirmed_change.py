@@ -22,7 +22,7 @@ options:
     description: The files, links and directories as they should be, in the order in which they are written.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       path:
         description: Absolute path. A link at this path is replaced, not followed.
@@ -86,6 +86,21 @@ options:
     description: Argument lists run on the way back, once the old files are in place. Defaults to O(activate).
     type: list
     elements: list
+  plan:
+    description:
+      - Any of the other options in one value, as P(rampart.hardening.ssh_change#filter) makes it.
+      - What the task says itself comes first.
+    type: dict
+  refuse:
+    description: Why this change must not be made. With any, the task fails and the host is not touched.
+    type: list
+    elements: str
+    default: []
+  notes:
+    description: What people should know of the change. It is shown where something differs, and journalled.
+    type: list
+    elements: str
+    default: []
   _sensitive:
     description: Not for playbooks. The contents of sensitive files, given by the action plugin.
     type: dict
@@ -132,6 +147,11 @@ files:
   returned: always
   type: list
   elements: dict
+notes:
+  description: O(notes).
+  returned: always
+  type: list
+  elements: str
 inactive:
   description: The O(active) commands that failed before the change.
   returned: when something differs
@@ -160,11 +180,14 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             TRANSACTION_ARGS,
-            files=dict(type='list', elements='dict', required=True, options=FILE_SPEC),
+            files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
             validate=dict(type='list', elements='list', default=[]),
             active=dict(type='list', elements='list', default=[]),
             activate=dict(type='list', elements='list', default=[]),
             revert=dict(type='list', elements='list'),
+            plan=dict(type='dict'),
+            refuse=dict(type='list', elements='str', default=[]),
+            notes=dict(type='list', elements='str', default=[]),
             _sensitive=dict(type='dict', default={}, no_log=True),
         ),
         supports_check_mode=True,
@@ -172,8 +195,8 @@ def main():
     params = module.params
     secret = params['_sensitive']
     files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
-    transact(module, files, validate=params['validate'], active=params['active'], activate=params['activate'],
-             revert=params['revert'])
+    wishes = {key: params[key] for key in ('validate', 'active', 'activate', 'revert', 'refuse')}
+    transact(module, lambda: dict(wishes, files=files, extra_result=dict(notes=params['notes'])))
 
 
 if __name__ == '__main__':

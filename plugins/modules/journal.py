@@ -40,7 +40,8 @@ EXAMPLES = r'''
 
 RETURN = r'''
 changes:
-  description: The entries, oldest first, each with id, state, kind, role, run, who, when, controls, undoes and files.
+  description:
+    - The entries, oldest first, each with id, state, kind, role, run, who, when, controls, undoes, notes and files.
   returned: without O(change), O(confirm) and O(abandon)
   type: list
   elements: dict

@@ -82,7 +82,7 @@ def os_release():
 def connection():
     """How this process was reached over SSH: {user, client, port, server}; empty where it was not.
 
-    sudo hides SSH_CONNECTION, so the processes above us are asked.
+    sudo hides SSH_CONNECTION unless our sudoers drop-in is there already: then the processes above us are asked.
     """
     pid = os.getpid()
     for _generation in range(20):
@@ -95,7 +95,8 @@ def connection():
             return {}  # a container may forbid even root to look into another user's processes
         words = environ.get(b'SSH_CONNECTION', b'').decode(errors='replace').split()
         if len(words) == 4:
-            return {'user': environ.get(b'USER', b'').decode(errors='replace'), 'client': words[0].partition('%')[0],
+            user = environ.get(b'SUDO_USER') or environ.get(b'USER', b'')
+            return {'user': user.decode(errors='replace'), 'client': words[0].partition('%')[0],
                     'server': words[2].partition('%')[0], 'port': int(words[3])}
         if parent <= 1:
             return {}

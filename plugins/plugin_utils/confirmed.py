@@ -48,7 +48,14 @@ class ConfirmedActionBase(ActionBase):
         del tmp
         task_vars = task_vars or {}
         result.update(self.transact(self.arguments(self._task.args.copy(), task_vars), task_vars))
+        if result.get('changed'):
+            for note in self.notes(result):
+                self._display.display(f'{self._task_host(task_vars)}: {note}')
         return result
+
+    def notes(self, result):
+        """What people should read of a change, or of one that check mode foresees, whatever the verbosity."""
+        return result.get('notes') or []
 
     def arguments(self, args, task_vars):
         """The module's arguments: the task's own, completed by the shared policy and by who runs this."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 KEY_TYPES = ('ssh-ed25519', 'sk-ssh-ed25519@openssh.com', 'ssh-rsa', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384',
              'ecdsa-sha2-nistp521', 'sk-ecdsa-sha2-nistp256@openssh.com')
@@ -104,12 +104,3 @@ def within(address: str, network: object) -> bool:
     except ValueError:
         return False
     return one.version == wider.version and one in wider
-
-
-def automation_sources(policy: Mapping, jump_addresses: Iterable[str]) -> list[str]:
-    """From where the automation account may come: as declared, or from the jump servers and the controllers.
-
-    Nothing declared anywhere means that no source is demanded.
-    """
-    declared = (policy['automation'] or {}).get('from') if isinstance(policy['automation'], Mapping) else None
-    return [str(item) for item in declared or [*jump_addresses, *policy['controllers']]]

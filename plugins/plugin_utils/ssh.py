@@ -353,12 +353,20 @@ def host_key_files(keys: Mapping) -> list[dict]:
     return files
 
 
-def change(survey: Mapping, plan: Mapping, server: str = "", client: str = "", banner: Mapping | None = None) -> dict:
-    """The arguments of the confirmed change, what it overrides, and why it must be refused.
+def change(
+    survey: Mapping,
+    plan: Mapping,
+    server: str = "",
+    client: str = "",
+    banner: Mapping | None = None,
+    refuse: Iterable[str] = (),
+) -> dict:
+    """The arguments of the confirmed change, with what it overrides as notes.
 
-    `server` and `client` are the contents of our drop-ins, `banner` is a path and a text.
+    `server` and `client` are the contents of our drop-ins, `banner` is a path and a text, `refuse` what the role
+    has against it beside all that the host gives reason to.
     """
-    refuse, overridden, files = list(plan["refuse"]), [], []
+    refuse, overridden, files = [*plan["refuse"], *refuse], [], []
     if server:
         found = takeover(survey, server)
         refuse += found["refuse"]
@@ -385,7 +393,7 @@ def change(survey: Mapping, plan: Mapping, server: str = "", client: str = "", b
             files.append({**found["main"], "mode": survey["client"]["config"].get("mode", "0644")})
     return {
         "refuse": refuse,
-        "overridden": overridden,
+        "notes": [f"overrides {one}" for one in overridden],
         "files": files,
         "validate": validation(survey) if server else [],
         "active": plan["active"] if server else [],

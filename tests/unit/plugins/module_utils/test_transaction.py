@@ -111,9 +111,9 @@ class Host:
     def transact(self, files=None, activate=(("activate",),), check_mode=False, validate=(), active=(), revert=None,
                  **params):  # fmt: skip
         files = self.wishes() if files is None else files
+        plan = {"files": files, "validate": validate, "active": active, "activate": activate, "revert": revert}
         with pytest.raises(Ended) as ended:
-            transaction.transact(Module(check_mode, **params), files, validate=validate, active=active,
-                                 activate=activate, revert=revert)  # fmt: skip
+            transaction.transact(Module(check_mode, **params), files if callable(files) else lambda: plan)
         return ended.value.result
 
     def change(self, *args, **params):

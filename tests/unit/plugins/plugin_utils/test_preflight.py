@@ -152,13 +152,6 @@ def test_within(address, network, within):
     assert preflight.within(address, network) is within
 
 
-def test_the_automation_account_comes_from_where_it_says_or_else_from_jump_servers_and_controllers():
-    assert preflight.automation_sources(policy(), ["192.0.2.10"]) == ["192.0.2.10", "192.0.2.1/32"]
-    own = policy(automation={**AUTOMATION, "from": ["198.51.100.0/24"]})
-    assert preflight.automation_sources(own, ["192.0.2.10"]) == ["198.51.100.0/24"]
-    assert preflight.automation_sources(policy(automation=None, controllers=[]), []) == []
-
-
 def test_a_system_that_the_roles_do_not_know_is_refused_by_name():
     assert preflight.system_trouble({"os_family": "Debian", "name": "Debian GNU/Linux 13 (trixie)"}) == []
     (said,) = preflight.system_trouble({"os_family": "RedHat", "name": "Fedora Linux 43"})
