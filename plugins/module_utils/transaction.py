@@ -94,6 +94,64 @@ def write_file(path, data, mode=0o600):
     fsync_dir(os.path.dirname(path))
 
 
+def read_file(path):
+    """The content of the file `path`; neither a link put in its place nor a pipe is read."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), 'rb') as handle:
+        return handle.read()
+
+
+class Diverted(OSError):
+    """On the way to a file lies a link that somebody other than root made."""
+
+
+def open_directory(path, make=False):
+    """A descriptor of the directory `path`, reached through no link but those that root alone could have made.
+
+    With `make`, missing directories are made on the way. Raises Diverted, or OSError as os.open does.
+    """
+    trusted, flags = {0, os.geteuid()}, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    todo, hops, way = path.split('/'), 0, [os.open('/', flags)]
+    try:
+        while todo:
+            part = todo.pop(0)
+            if part == '..' and len(way) > 1:
+                os.close(way.pop())
+            if part in ('', '.', '..'):
+                continue
+            try:
+                way.append(os.open(part, flags, dir_fd=way[-1]))
+            except FileNotFoundError:
+                if not make:
+                    raise
+                os.mkdir(part, 0o755, dir_fd=way[-1])
+                todo.insert(0, part)
+            except OSError:
+                info, hops = os.stat(part, dir_fd=way[-1], follow_symlinks=False), hops + 1
+                if not stat.S_ISLNK(info.st_mode):
+                    raise
+                if hops > 20 or info.st_uid not in trusted or os.fstat(way[-1]).st_uid not in trusted:
+                    raise Diverted(errno.ELOOP, 'a link that root did not make lies on the way', path) from None
+                target = os.readlink(part, dir_fd=way[-1])
+                while target.startswith('/') and len(way) > 1:
+                    os.close(way.pop())
+                todo = target.split('/') + todo
+        return way.pop()
+    finally:
+        for descriptor in way:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def anchored(path, make=False):
+    """`path` by way of a descriptor of its directory: whoever owns a parent cannot divert us once we are there."""
+    descriptor = open_directory(os.path.dirname(path), make)
+    try:
+        anchor = f'/proc/{os.getpid()}/fd/{descriptor}'  # not /proc/self: a child that we start has other descriptors
+        yield os.path.join(anchor if os.path.isdir(anchor) else os.path.dirname(path), os.path.basename(path))
+    finally:
+        os.close(descriptor)
+
+
 def xattrs(path):
     """Extended attributes of `path` (ACLs, SELinux context) as {name: base64}; empty where there are none."""
     found = {}
@@ -114,8 +172,7 @@ def describe(path):
         return {'kind': 'absent'}
     state = {'mode': stat.S_IMODE(info.st_mode), 'uid': info.st_uid, 'gid': info.st_gid, 'mtime': info.st_mtime_ns}
     if stat.S_ISREG(info.st_mode):
-        with open(path, 'rb') as handle:
-            state.update(kind='file', sha256=hashlib.sha256(handle.read()).hexdigest(), xattrs=xattrs(path))
+        state.update(kind='file', sha256=hashlib.sha256(read_file(path)).hexdigest(), xattrs=xattrs(path))
     elif stat.S_ISLNK(info.st_mode):
         state.update(kind='link', target=os.readlink(path))
     elif stat.S_ISDIR(info.st_mode):
@@ -153,8 +210,17 @@ def place(temp, wanted, data):
         os.fsync(handle.fileno())
 
 
+def dress_directory(path, wanted):
+    """Like :func:`dress`, for the directory `path`, should it not be a link by now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        dress(descriptor, wanted)
+    finally:
+        os.close(descriptor)
+
+
 def dress(target, wanted):
-    """Give `target` (a path or descriptor) the owner, mode, attributes and time that `wanted` records."""
+    """Give `target` (a descriptor) the owner, mode, attributes and time that `wanted` records."""
     os.chown(target, wanted['uid'], wanted['gid'])
     os.chmod(target, wanted['mode'])
     for name, value in wanted.get('xattrs', {}).items():
@@ -447,27 +513,38 @@ def disarm(change):
 
 def restore_one(change, index, entry):
     """Put `entry` back as it was before `change`. Safe to repeat."""
-    path, before = entry['path'], entry['before']
-    current = describe(path)
-    if entry.get('untouched') or (same(current, before) and not os.path.isdir(kept(change, path))):
+    kind, away = entry['before']['kind'], kept(change, entry['path'])
+    if entry.get('untouched'):
+        return
+    try:
+        with anchored(entry['path'], make=kind in ('file', 'link')) as path:
+            restore_at(path, change, index, entry, away)
+    except FileNotFoundError:
+        if kind != 'absent':
+            raise
+
+
+def restore_at(path, change, index, entry, away):
+    """The same, at `path`, which leads to the entry's place; `away` is where things of that place are kept."""
+    before, current = entry['before'], describe(path)
+    if same(current, before) and not os.path.isdir(away):
         return
     if current['kind'] == 'file' and not same(current, entry['after']):
         with contextlib.suppress(OSError):  # somebody wrote to it since: nothing is lost
-            os.makedirs(os.path.dirname(kept(change, path)), mode=0o700, exist_ok=True)
-            shutil.copyfile(path, kept(change, path))
+            os.makedirs(os.path.dirname(away), mode=0o700, exist_ok=True)
+            write_file(away, read_file(path))
     if before['kind'] == 'directory':
-        if os.path.isdir(kept(change, path)):
-            put_back(change, path)
+        if os.path.isdir(away):
+            put_back(away, path, change)
         elif current['kind'] == 'absent':
             os.mkdir(path)
-        dress(path, before)
+        dress_directory(path, before)
         return
     if before['kind'] == 'absent':
-        remove(path, change)
+        remove(path, away)
         return
     data = change.blob(index) if before['kind'] == 'file' else b''
     temp = beside(path, change.id)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         place(temp, before, data)
         os.rename(temp, path)
@@ -476,7 +553,8 @@ def restore_one(change, index, entry):
             os.unlink(temp)
         if exc.errno not in (errno.ENOSPC, errno.EDQUOT) or before['kind'] != 'file' or current['kind'] != 'file':
             raise
-        with open(path, 'r+b') as handle:  # a full disk: the blocks that the new content held must do
+        # a full disk: the blocks that the new content held must do
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), 'r+b') as handle:
             handle.truncate(0)
             handle.write(data)
             handle.flush()
@@ -502,9 +580,8 @@ def copy_tree(source, target):
     os.rename(temp, target)
 
 
-def keep_tree(change, path):
+def keep_tree(path, target):
     """Move the directory `path` into the journal, from another file system too. Safe to repeat."""
-    target = kept(change, path)
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     if not os.path.isdir(target):
         try:
@@ -517,9 +594,9 @@ def keep_tree(change, path):
     shutil.rmtree(path)
 
 
-def put_back(change, path):
+def put_back(source, path, change):
     """Move a directory that :func:`keep_tree` took out of the journal again. Safe to repeat."""
-    source, temp = kept(change, path), beside(path, change.id)
+    temp = beside(path, change.id)
     try:
         os.rename(source, path)
         return
@@ -532,8 +609,8 @@ def put_back(change, path):
     shutil.rmtree(source)
 
 
-def remove(path, change):
-    """Take `path` away. A directory that is not empty is kept in the journal: nothing is lost."""
+def remove(path, away):
+    """Take `path` away. A directory that is not empty is kept in the journal, at `away`: nothing is lost."""
     if not os.path.isdir(path) or os.path.islink(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -543,29 +620,34 @@ def remove(path, change):
         except OSError as exc:
             if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            keep_tree(change, path)
+            keep_tree(path, away)
     with contextlib.suppress(FileNotFoundError):
         fsync_dir(os.path.dirname(path))
 
 
 def restore_all(change):
-    """Restore every file of `change`, the last first; returns what failed. Every one is tried whatever fails before."""
-    entries = change.meta['files']
+    """Restore every file of `change`, the last first; every one is tried whatever fails before.
+
+    Returns what failed and must be tried again, and what somebody has put out of our reach.
+    """
+    entries, diverted = change.meta['files'], []
     for entry in entries:  # first, as they take up room on what may be a full disk
-        temp = beside(entry['path'], change.id)
-        for litter in (temp, temp + '.new'):
-            with contextlib.suppress(OSError):
-                os.unlink(litter)
-            shutil.rmtree(litter, ignore_errors=True)
+        with contextlib.suppress(OSError), anchored(beside(entry['path'], change.id)) as temp:
+            for litter in (temp, temp + '.new'):
+                with contextlib.suppress(OSError):
+                    os.unlink(litter)
+                shutil.rmtree(litter, ignore_errors=True)
     todo, troubles = list(reversed(list(enumerate(entries)))), {}
     for again in (False, True):  # what found no room at first may find it once others gave theirs back
         for index, entry in [(i, e) for i, e in todo if not again or i in troubles]:
             troubles.pop(index, None)
             try:
                 restore_one(change, index, entry)
+            except Diverted as exc:  # by whoever owns the way there; the host must not wait for them for ever
+                diverted += [str(exc)] if not again else []
             except OSError as exc:
                 troubles[index] = '{}: {}'.format(entry['path'], exc)
-    return list(troubles.values())
+    return list(troubles.values()), diverted
 
 
 def way_back(meta):
@@ -585,10 +667,9 @@ def revert(change, reason, booting=False):
     try:
         # only where it matters: whoever holds that lock must not delay the rest
         with account_lock([e['path'] for e in accounts if not same(describe(e['path']), e['before'])]):
-            stuck = restore_all(change)
+            stuck, troubles = restore_all(change)
     except TransactionError:  # whoever holds the lock must not keep the host half changed
-        stuck = restore_all(change)
-    troubles = []
+        stuck, troubles = restore_all(change)
     if booting:
         run(['systemctl', 'daemon-reload'])
     elif change.meta.get('activated', True):
@@ -705,8 +786,7 @@ def show(entries):
                     texts.append(head + f'(sensitive, not shown: {"old" if side is before else "new"} content)\n')
                     continue
                 if data is None and before['kind'] == 'file':
-                    with open(entry['path'], 'rb') as handle:
-                        data = handle.read(1 << 20)
+                    data = read_file(entry['path'])[:1 << 20]
                 data = b'(generated on the host)\n' if data is None else data
                 texts.append(head + data.decode('utf-8', 'replace'))
             elif side['kind'] == 'directory':
@@ -760,8 +840,7 @@ def stage(change, entries):
         os.makedirs(os.path.join(change.dir, name), mode=0o700)
     for index, entry in enumerate(entries):
         if entry['before']['kind'] == 'file':
-            with open(entry['path'], 'rb') as handle:
-                data = handle.read()
+            data = read_file(entry['path'])
             if hashlib.sha256(data).hexdigest() != entry['before']['sha256']:
                 raise TransactionError(f'{entry["path"]} was edited while this run read it; run again')
             write_file(os.path.join(change.dir, 'before', str(index)), data)
@@ -769,12 +848,10 @@ def stage(change, entries):
             continue
         staged = os.path.join(change.dir, 'stage', f'{index}-{os.path.basename(entry["path"])}')
         if entry['data'] is None and entry['before']['kind'] == 'file':
-            with open(entry['path'], 'rb') as handle:  # only owner or mode differ
-                entry['data'] = handle.read()
+            entry['data'] = read_file(entry['path'])  # only owner or mode differ
         if entry['data'] is None:
             must([part.replace('%s', staged) for part in entry['spec']['generate']], 'making ' + entry['path'])
-            with open(staged, 'rb') as handle:
-                entry['data'] = handle.read()
+            entry['data'] = read_file(staged)
             entry['after']['sha256'] = hashlib.sha256(entry['data']).hexdigest()
         else:
             write_file(staged, entry['data'])
@@ -800,31 +877,33 @@ def apply(change, entries):
 
     Marks what it `touched`: a path that it did not get to may have been edited by others and is not ours to restore.
     """
-    ready = []
     for entry in entries:
-        path, after = entry['path'], entry['after']
-        if after['kind'] == 'directory':
-            if entry['before']['kind'] == 'absent':
-                os.mkdir(path, 0o700)
-            entry['touched'] = True
-            dress(path, after)
-        elif after['kind'] in ('file', 'link'):
+        after = entry['after']
+        if after['kind'] == 'absent':
+            continue
+        with anchored(entry['path']) as path:
+            if after['kind'] == 'directory':
+                if entry['before']['kind'] == 'absent':
+                    os.mkdir(path, 0o700)
+                entry['touched'] = True
+                dress_directory(path, after)
+                continue
             wanted = dict(after)
             if after['kind'] == 'file' and entry['before']['kind'] == 'file':
                 wanted.setdefault('xattrs', entry['before'].get('xattrs', {}))
             place(beside(path, change.id), wanted, entry['data'])
-            ready.append(path)
     for entry in entries:
-        path = entry['path']
         if entry['after']['kind'] == 'directory':
             continue
-        if not same(describe(path), entry['before']):
-            raise TransactionError(f'{path} was edited while this run was about to replace it, and was left so')
-        entry['touched'] = True
-        if entry['after']['kind'] == 'absent':
-            remove(path, change)
-        else:
-            os.rename(beside(path, change.id), path)
+        with anchored(entry['path']) as path:
+            if not same(describe(path), entry['before']):
+                raise TransactionError(
+                    f'{entry["path"]} was edited while this run was about to replace it, and was left so')
+            entry['touched'] = True
+            if entry['after']['kind'] == 'absent':
+                remove(path, kept(change, entry['path']))
+            else:
+                os.rename(beside(path, change.id), path)
     for directory in sorted({os.path.dirname(entry['path']) for entry in entries}):
         if os.path.isdir(directory):
             fsync_dir(directory)

@@ -4,6 +4,7 @@
 """Reach a host as the automation account, or, where it is not known there yet, as the bootstrap user."""
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 
@@ -70,6 +71,7 @@ class BootstrapActionBase(ConfirmedActionBase):
         arguments = self.jump_arguments(task_vars)
         if arguments != (self._connection.get_option('ssh_common_args') or ''):
             facts['ansible_ssh_common_args'] = arguments
+        self._connection._shell.tmpdir = None
         self._connection.set_option('remote_user', facts['ansible_user'])
         self._connection.user = self._play_context.remote_user = facts['ansible_user']
         if key:
@@ -85,6 +87,9 @@ class BootstrapActionBase(ConfirmedActionBase):
 
     def use_automation(self, before):
         """Turn the connection back into what it was before :meth:`use_bootstrap`."""
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self.cleanup()
+        self._connection._shell.tmpdir = None  # without pipelining, a directory that only the other account may enter
         self._connection.reset()
         before = dict(before)
         self._connection.set_become_plugin(before.pop('become'))

@@ -22,6 +22,7 @@ STATE = ROOT / ".cache" / "lab"
 KEYS = STATE / "keys"
 ANYWHERE = ["-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
 SEALED = "Sealed-envelope-1"
+BOOTSTRAP = "Only-for-the-first-time-1"
 # A cloud image's account, a partner, a sudoers that reads no directory and asks for root's password, keys elsewhere,
 # lines of NIS, a link in a home, a group and a home that are there already, no gshadow, odd bytes
 HISTORY = r"""
@@ -92,8 +93,13 @@ class Host:
         variables = inventory["all"]["children"]["jump"]["hosts"][name]
         self.address = variables["ansible_host"]
         variables.update(ansible_user="automation", ansible_ssh_private_key_file=str(KEYS / "automation"))
-        secret = self.sh(HASH, SEALED).strip()
-        inventory["all"]["vars"]["hardening_break_glass"] = {"name": "sealed", "password_hash": secret}
+        sealed = self.sh(HASH, SEALED).strip()
+        inventory["all"]["vars"]["hardening_break_glass"] = {"name": "sealed", "password_hash": sealed}
+        self.sh('echo "root:$1" | chpasswd', BOOTSTRAP)
+        inventory["all"]["vars"]["hardening_bootstrap_password"] = BOOTSTRAP
+        root = self.sh("getent shadow root | cut -d: -f2").strip()
+        self.secrets = [SEALED, BOOTSTRAP, sealed, root]
+        assert all(len(secret) > 10 for secret in self.secrets)
         inventory["all"]["vars"]["admin_accounts_alarm"] = ["touch", "/run/alarm"]
         self.inventory = STATE / "hosts" / name / "accounts.json"
         self.inventory.write_text(json.dumps(inventory), encoding="utf-8")
@@ -161,7 +167,7 @@ def sleeping(host):
 
 
 def test_check_mode_changes_nothing_and_a_run_does_what_it_said(host):
-    said = host.harden("--check", "--diff")
+    said = host.harden("--check", "--diff", "-vvv")
     assert host.manifest() == host.before
     assert "changed=0" not in said
     for name, command in (("toor", "sleep 902"), ("test", "sudo sleep 903")):
@@ -172,9 +178,20 @@ def test_check_mode_changes_nothing_and_a_run_does_what_it_said(host):
             break
         time.sleep(1)
     assert set(sleeping(host)) == {"901", "902", "903"}
-    done = host.harden("--diff")
+    done = host.harden("--diff", "-vvv")
+    assert not [secret for secret in host.secrets if secret in said + done]
     # the automation account came first and took a number; nothing else differs
     assert set(predicted(said)) == set(predicted(done))
+
+
+def test_no_secret_is_in_the_evidence_or_the_journal(host, tmp_path):
+    done = host.play("verify", "-vvv", "-e", f"verify_output={tmp_path}", "-e", "verify_roles=admin_accounts")
+    seen = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
+    assert "accounts.root_locked" in "".join(seen)
+    journal = host.sh("cat /var/lib/rampart/changes/*/change.json")
+    assert "/etc/shadow" in journal
+    for place in (done.stdout, done.stderr, *seen, journal):
+        assert not [secret for secret in host.secrets if secret in place]
 
 
 def test_who_should_get_in_does_and_who_should_not_does_not(host):

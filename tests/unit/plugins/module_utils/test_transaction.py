@@ -752,6 +752,75 @@ def test_a_module_run_twice_for_one_change_does_nothing_the_second_time(host):
     assert host.state()[change] == "confirmed"
 
 
+# --- homes belong to others ------------------------------------------------------------------------------------------
+
+
+def divert(host, owner):
+    """The owner of a home puts a link to another place where its directory was."""
+    (host.top / "elsewhere").mkdir()
+    (host.etc / "conf.d").rename(host.top / "aside")
+    (host.etc / "conf.d").symlink_to(host.top / "elsewhere")
+    os.chown(host.etc / "conf.d", owner, owner, follow_symlinks=False)
+
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to somebody else")
+
+
+@as_root
+def test_nothing_is_written_through_a_link_that_somebody_else_puts_on_the_way(host, monkeypatch):
+    wish = {"path": f"{host.etc}/conf.d/mine", "content": "x", "validate": ["check", "%s"]}
+    run = host.run
+
+    def meanwhile(argv, timeout=60):
+        if argv[0] == "check":
+            divert(host, 65534)
+        return run(argv, timeout)
+
+    monkeypatch.setattr(transaction, "run", meanwhile)
+    result = host.transact([{"path": f"{host.etc}/first", "content": "x"}, wish])
+    assert "a link that root did not make" in result["msg"]
+    assert result["failed"]
+    assert not list((host.top / "elsewhere").iterdir())
+    assert not (host.etc / "first").exists()
+
+
+@as_root
+@pytest.mark.parametrize("state", ["file", "absent"])
+def test_a_diverted_file_does_not_keep_the_rest_from_being_taken_back(host, state):
+    other = {"path": f"{host.etc}/conf.d/site.conf", "state": state, "content": "ours\n"}
+    change = host.transact([{"path": f"{host.etc}/first", "content": "x"}, other])["change"]
+    divert(host, 65534)
+    host.activate()
+    timer_fires(host)
+    assert host.state()[change] == "reverted"
+    assert not (host.etc / "first").exists()
+    assert not list((host.top / "elsewhere").iterdir())
+    (trouble,) = transaction.Change.load(change).meta["reverted"]["troubles"]
+    assert "a link that root did not make" in trouble
+
+
+@as_root
+def test_a_link_that_root_made_is_followed(host):
+    divert(host, 0)
+    host.change([{"path": f"{host.etc}/conf.d/mine", "content": "x"}])
+    assert (host.top / "elsewhere/mine").read_text() == "x"
+    host.undo()
+    assert not list((host.top / "elsewhere").iterdir())
+
+
+def test_a_relative_link_and_a_missing_directory(host):
+    (host.etc / "beside").symlink_to("../etc/./conf.d")
+    with transaction.anchored(f"{host.etc}/beside/site.conf") as path:
+        assert transaction.read_file(path) == b"theirs\n"
+    with pytest.raises(FileNotFoundError), transaction.anchored(f"{host.etc}/none/x"):
+        pass
+    with pytest.raises(NotADirectoryError), transaction.anchored(f"{host.etc}/main.conf/x"):
+        pass
+    (host.etc / "round").symlink_to("round")
+    with pytest.raises(transaction.Diverted), transaction.anchored(f"{host.etc}/round/x"):
+        pass
+
+
 # --- clocks ---------------------------------------------------------------------------------------------------------
 
 
