@@ -16,8 +16,6 @@ LOGS = ROOT / ".cache/log"
 JOBS = int(os.environ.get("JOBS", str(max(2, os.cpu_count() or 2))))
 LIMIT = int(os.environ.get("TEST_LIMIT", "4800"))  # seconds for everything: an end with a report beats being stopped
 TAIL = 60
-# Run by `make lab-test` alone, until each has been seen green from end to end on a small machine within CI's time
-ON_DEMAND = {"lab-faults", "lab-firewall", "lab-soak", "lab-ssh"}
 
 
 @dataclass
@@ -79,9 +77,6 @@ def main() -> int:
     if chosen := set(sys.argv[1:]):
         chosen |= {name for part in todo if part.name in chosen for name in part.after}
         todo = [part for part in todo if part.name in chosen]
-    else:
-        todo = [part for part in todo if part.name not in ON_DEMAND]
-        print(f"left to make lab-test: {', '.join(sorted(ON_DEMAND))}", flush=True)
     by_name = {part.name: part for part in todo}
 
     def tell(text: str) -> None:
