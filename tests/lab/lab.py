@@ -40,7 +40,7 @@ NUMBER = int(os.environ.get("LAB_NUMBER", "0"))
 PREFIX = "rampart-lab" + (str(NUMBER) if NUMBER else "")
 LABEL = "rampart.lab"
 NETWORK = PREFIX  # where single hosts live, with a way out so that packages can be installed
-V4 = f"10.{87 + NUMBER}"
+V4 = f"10.{87 + NUMBER + (NUMBER > 0)}"  # 10.88 is the network that podman has by itself
 V6 = f"fd87:0:{NUMBER:x}"
 # The fleet. A switch in a network namespace of its own carries the zones; the controller has a leg in `management` and
 # none in the others, which are routed between each other (the site's router, .1) and to nowhere else.

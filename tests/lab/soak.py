@@ -24,9 +24,9 @@ import threading
 import time
 
 from faults import Host, Play, after, change, difference, lab
+from lab import V4
 
 TIMEOUT = 12  # seconds until the host takes back what nobody confirms
-V4 = f"10.{87 + int(os.environ.get('LAB_NUMBER', '0'))}.0"
 # Who dies: all of ansible on the controller; on the host the module, and whoever takes a change back; sshd with all its
 # sessions; the host as a whole
 PROCESSES = {"module": "python3", "sshd": "sshd"}
@@ -143,7 +143,7 @@ def soak(kills, hosts, seed, say=print, victims=VICTIMS):
     machines = []
     for number in range(hosts):
         image = ("bookworm", "trixie")[number % 2]
-        machines.append(Host(f"soak-{number}", image, "--ip", f"{V4}.{180 + number}"))
+        machines.append(Host(f"soak-{number}", image, "--ip", f"{V4}.0.{180 + number}"))
     rounds, todo, lock = [], iter(range(kills)), threading.Lock()
     with concurrent.futures.ThreadPoolExecutor(hosts) as pool:
         times = list(pool.map(typical, machines))

@@ -17,9 +17,8 @@ import time
 
 import pytest
 from faults import KEYS, PREFIX, PREPARE, Host, Play, after, change, difference, hold, lab, run, shell, until
-from lab import image_of
+from lab import V4, image_of
 
-V4 = f"10.{87 + int(os.environ.get('LAB_NUMBER', '0'))}.0"
 BOTH = ("bookworm", "trixie")
 HOSTS: dict[str, Host] = {}
 
@@ -27,7 +26,7 @@ HOSTS: dict[str, Host] = {}
 def address(place):
     """One that the host keeps over a restart, different for each worker of pytest-xdist."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return f"{V4}.{100 + 10 * worker + place}"
+    return f"{V4}.0.{100 + 10 * worker + place}"
 
 
 def get_host(kind, image, *podman, place):
