@@ -311,12 +311,15 @@ class ActionModule(ActionBase):
     @staticmethod
     def follow(process, lines, hosts) -> list[dict]:
         """Read results while they come, and tell of each host that is done."""
-        results, left = [], {name: set(host["test"]) for name, host in hosts.items() if host["test"]}
+        results, begun, left = [], "", {name: set(host["test"]) for name, host in hosts.items() if host["test"]}
         total = len(left)
         while True:
             ended = process.poll() is not None
             for line in lines:
-                result = json.loads(line)
+                begun += line
+                if not begun.endswith("\n"):  # the rest of it has yet to be written
+                    continue
+                result, begun = json.loads(begun), ""
                 results.append(result)
                 name = result["host"]
                 if name in left:

@@ -46,9 +46,9 @@ options:
 EXAMPLES = r"""
 - name: Show what the drop-in would override
   ansible.builtin.debug:
-    msg: "{{ (rampart_survey.ssh | rampart.hardening.ssh_change(plan, server=content)).notes }}"
+    msg: "{{ (ansible_facts.rampart_survey.ssh | rampart.hardening.ssh_change(plan, server=content)).notes }}"
   vars:
-    plan: "{{ rampart_survey.ssh | rampart.hardening.ssh_plan }}"
+    plan: "{{ ansible_facts.rampart_survey.ssh | rampart.hardening.ssh_plan }}"
     content: "{{ lookup('ansible.builtin.template', 'sshd.conf.j2') }}"
 """
 

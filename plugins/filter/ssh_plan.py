@@ -48,7 +48,7 @@ options:
 EXAMPLES = r"""
 - name: Show which key exchanges this host will offer
   ansible.builtin.debug:
-    msg: "{{ (rampart_survey.ssh | rampart.hardening.ssh_plan(controls=['ssh.algorithms', 'ssh.post_quantum'])).kex }}"
+    msg: "{{ (ansible_facts.rampart_survey.ssh | rampart.hardening.ssh_plan(controls=['ssh.algorithms'])).kex }}"
 """
 
 RETURN = r"""

@@ -271,6 +271,24 @@ def test_a_suite_that_does_not_run_is_no_evidence(verify, collections):
         tests.write_text(before)
 
 
+def test_a_result_that_is_half_written_yet_is_read_once_it_is_whole(tmp_path):
+    line = json.dumps({"host": "web", "control": "a.b", "verdict": "pass"})
+    file = tmp_path / "results.jsonl"
+    file.write_text(line[:20])
+    polls = iter([None, None, 0])
+
+    def poll():
+        said = next(polls)
+        if said == 0:
+            file.write_text(line + "\n")  # the same beginning: to who reads on, it has grown
+        return said
+
+    process = type("Process", (), {"poll": staticmethod(poll)})
+    with file.open(encoding="utf-8") as lines:
+        results = action.ActionModule.follow(process, lines, {"web": {"test": ["a.b"]}})
+    assert [result["verdict"] for result in results] == ["pass"]
+
+
 def test_what_is_missing_is_told_with_the_remedy():
     assert action.missing() == ""
     message = action.missing(lambda name: None if name == "xdist" else name)
