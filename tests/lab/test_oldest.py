@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The rampart authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job with the oldest ansible-core that is supported and runs on this Python: templates differ from today's."""
+"""The main job with the oldest ansible-core that is supported and runs on this Python: its templates are others."""
 
 from __future__ import annotations
 
