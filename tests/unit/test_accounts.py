@@ -105,7 +105,11 @@ class Box:
         return self.at(path).read_bytes().decode("utf-8", "surrogateescape")
 
     def run(self, argv):
-        return (0, self.sshd, "") if self.sshd and argv[0] == "/usr/sbin/sshd" else (127, "", "")
+        if not self.sshd or argv[0] != "/usr/sbin/sshd":
+            return 127, "", ""
+        # as the real one does where a Match asks for the port or the address that the client came to
+        told = {"laddr", "lport"} <= {word.partition("=")[0] for word in argv[3].split(",")}
+        return (0, self.sshd, "") if told else (255, "", "'Match LocalPort' in configuration but 'lport' not in …")
 
     def plan(self, **params):
         self.params.update(params)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from ansible_collections.rampart.hardening.plugins.action import preflight as action
 from ansible_collections.rampart.hardening.plugins.plugin_utils import preflight
 
 
@@ -150,6 +151,45 @@ def test_nothing_is_said_of_sources_where_none_is_known_or_demanded():
 ])  # fmt: skip
 def test_within(address, network, within):
     assert preflight.within(address, network) is within
+
+
+# --- what the action makes of inventory and survey
+
+
+def judged(client, host="web", roles=("ssh", "firewall"), **variables):
+    """The refusals for a run that reaches `host` from `client`, where jump servers may reach everything."""
+    inner = object.__new__(action.ActionModule)
+    inner._templar = type("Templar", (), {"template": staticmethod(lambda value: value)})
+    inner._get_remote_user = lambda: "automation"
+    connection = {"client": client, "port": 22}
+    system = {"os_family": "Debian", "connection": connection, "addresses": ["192.0.2.20"]}
+    return "; ".join(inner.refusals({"system": system}, {
+        "inventory_hostname": host, "groups": {"all": ["jump1", "web"], "jump": ["jump1"]},
+        "hostvars": {"jump1": {"ansible_host": "192.0.2.10"}, "web": {"ansible_host": "192.0.2.20"}},
+        "ansible_play_role_names": [f"rampart.hardening.{role}" for role in roles],
+        "hardening_admins": [ALICE, BOB], "hardening_automation": AUTOMATION, "hardening_controllers": ["203.0.113.1"],
+        "hardening_flows": [{"from": source, "to": "all", "port": 22} for source in ("jump", "controllers")],
+        **variables,
+    }))  # fmt: skip
+
+
+NO_WAY, NO_SOURCE = "the flows would not let this run back in", "the automation account would be refused"
+
+
+def test_sources_are_those_that_the_ssh_role_will_let_in():
+    assert judged("192.0.2.10") == judged("203.0.113.1") == judged("203.0.113.1", host="jump1") == ""
+    assert NO_SOURCE in judged("192.0.2.10", host="jump1")  # on a jump server only the controllers count
+    own = {**AUTOMATION, "from": ["192.0.2.10"]}
+    assert judged("192.0.2.10", host="jump1", hardening_automation=own) == ""
+    assert NO_SOURCE in judged("203.0.113.1", hardening_automation=own)
+    assert NO_SOURCE not in judged("198.51.100.7", roles=["firewall"])
+
+
+def test_the_firewall_roles_own_variables_count():
+    assert NO_WAY in judged("198.51.100.7", roles=["firewall"])
+    assert judged("198.51.100.7", roles=["firewall"], firewall_controllers=["198.51.100.0/24"]) == ""
+    assert NO_WAY in judged("192.0.2.10", roles=["firewall"], firewall_flows=[])
+    assert judged("198.51.100.7", roles=["admin_accounts"]) == ""
 
 
 def test_a_system_that_the_roles_do_not_know_is_refused_by_name():
