@@ -20,8 +20,12 @@ import struct
 
 SERVER_CONFIG = "/etc/ssh/sshd_config"
 SERVER_DROPIN = "/etc/ssh/sshd_config.d/00-rampart.conf"
+MFA_DROPIN = "/etc/ssh/sshd_config.d/00-rampart-mfa.conf"
+BASTION_DROPIN = "/etc/ssh/sshd_config.d/00-rampart-bastion.conf"
 CLIENT_CONFIG = "/etc/ssh/ssh_config"
 CLIENT_DROPIN = "/etc/ssh/ssh_config.d/00-rampart.conf"
+# Each role has its own. Their names make sshd read the narrower first: what they set holds over what the role ssh sets.
+DROPINS = {SERVER_CONFIG: (BASTION_DROPIN, MFA_DROPIN, SERVER_DROPIN), CLIENT_CONFIG: (CLIENT_DROPIN,)}
 DEFAULT_HOST_KEYS = [f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519")]
 OPTION_FILES = ("/etc/default/ssh", "/etc/sysconfig/sshd")
 UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
@@ -51,6 +55,11 @@ MAX_DEPTH = 16  # of includes, as in OpenSSH
 TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(#.*)|(\S+)')
 
 
+def ours(path):
+    """Whether this file is written by a role of this collection."""
+    return any(path in dropins for dropins in DROPINS.values())
+
+
 def read(path):
     """The text of a file; None where there is none or it is not text."""
     try:
@@ -73,11 +82,11 @@ def tokens(text):
 class Config:
     """A configuration with all that it includes, in the order in which OpenSSH reads it (the first value wins).
 
-    `dropin` is listed among the files where it would be read, whether it exists already or not.
+    `dropins` are listed among the files where they would be read, whether they exist already or not.
     """
 
-    def __init__(self, main, dropin, scopes, client=False):
-        self.dropin, self.scopes, self.client = dropin, scopes, client
+    def __init__(self, main, dropins, scopes, client=False):
+        self.dropins, self.scopes, self.client = dropins, scopes, client
         self.files, self.directives = [], []
         self.read_file(main, "", 0)
 
@@ -112,14 +121,15 @@ class Config:
     def expand(self, pattern):
         pattern = os.path.join("/etc/ssh", pattern)
         paths = set(glob.glob(pattern))
-        if glob.fnmatch.fnmatch(self.dropin, pattern) and os.path.dirname(pattern) == os.path.dirname(self.dropin):
-            paths.add(self.dropin)
+        for dropin in self.dropins:
+            if glob.fnmatch.fnmatch(dropin, pattern) and os.path.dirname(pattern) == os.path.dirname(dropin):
+                paths.add(dropin)
         return sorted(paths)
 
 
-def config_facts(main, dropin, scopes, client=False):
+def config_facts(main, dropins, scopes, client=False):
     """The configuration that begins in the file `main`."""
-    config = Config(main, dropin, scopes, client)
+    config = Config(main, dropins, scopes, client)
     return dict(
         path=main,
         text=read(main),
@@ -286,7 +296,7 @@ def host_key(path, run):
 def special_logins(directives):
     """The (user, address) pairs that Match blocks of the site tell apart, root first."""
     users, addresses = ["root"], [ELSEWHERE]
-    for scope in {one["match"] for one in directives if one["match"] and one["file"] != SERVER_DROPIN}:
+    for scope in {one["match"] for one in directives if one["match"] and not ours(one["file"])}:
         words = re.split(r"[\s=]+", scope)
         for attribute, pattern in zip(words, words[1:]):
             for value in pattern.split(","):
@@ -302,7 +312,7 @@ def special_logins(directives):
 def login_settings(binary, directives, port, run):
     """What sshd would grant the logins that Match blocks single out."""
     found = []
-    site = [one for one in directives if one["file"] != SERVER_DROPIN]
+    site = [one for one in directives if not ours(one["file"])]
     for user, address in special_logins(site):
         rc, out, dummy = run([binary, "-T", "-C", f"user={user},host={address},addr={address},lport={port}"])
         if rc == 0:
@@ -323,7 +333,7 @@ def server(run):
         return dict(none, installed=False, valid=True, version=[], effective={}, config=config)
     said = "".join(run([binary, "-V"])[1:])
     version = re.search(r"OpenSSH_(\d+)\.(\d+)[^\s,]*", said)
-    config = config_facts(SERVER_CONFIG, SERVER_DROPIN, ("match",))
+    config = config_facts(SERVER_CONFIG, DROPINS[SERVER_CONFIG], ("match",))
     rc, out, error = run([binary, "-T", *ANY_PORT])
     effective = settings(out) if rc == 0 else {}
     # -T says nothing about host keys that are missing; an image has none, and no /run/sshd, before its first boot
@@ -378,5 +388,5 @@ def collect(run):
     }
     facts["client"] = {"installed": client}
     if client:
-        facts["client"]["config"] = config_facts(CLIENT_CONFIG, CLIENT_DROPIN, ("host", "match"), client=True)
+        facts["client"]["config"] = config_facts(CLIENT_CONFIG, DROPINS[CLIENT_CONFIG], ("host", "match"), client=True)
     return facts

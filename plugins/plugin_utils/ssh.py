@@ -20,6 +20,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils.survey_ssh impor
     DEFAULT_HOST_KEYS,
     SERVER_CONFIG,
     SERVER_DROPIN,
+    ours,
 )
 from ansible_collections.rampart.hardening.plugins.plugin_utils import flows
 
@@ -59,9 +60,9 @@ def where(one: Mapping) -> str:
     return f"{one['file']}:{one['line']} {one['name']} {one['value']}{scope}"
 
 
-def of_site(config: Mapping, keyword: str | None = None, dropin: str = SERVER_DROPIN) -> list[dict]:
+def of_site(config: Mapping, keyword: str | None = None) -> list[dict]:
     """The site's directives: all, or those of one keyword."""
-    found = [one for one in config.get("directives", []) if one["file"] != dropin]
+    found = [one for one in config.get("directives", []) if not ours(one["file"])]
     return [one for one in found if keyword in (None, one["keyword"])]
 
 
@@ -181,8 +182,8 @@ def host_keys(survey: Mapping, enforced: bool) -> dict:
 # --- the daemon
 
 
-def activation(survey: Mapping) -> dict:
-    """The commands that make the daemon read its files again, and the one that tells whether it has."""
+def activation(survey: Mapping, dropin: str = SERVER_DROPIN) -> dict:
+    """The commands that make the daemon read `dropin` again, and the one that tells whether it has."""
     pid_file, service = survey.get("pid_file", ""), survey.get("service", "")
     if service and survey.get("socket"):
         # A daemon that was handed its socket by systemd dies of a reload: it cannot bind the port again.
@@ -198,10 +199,10 @@ def activation(survey: Mapping) -> dict:
         return {"activate": activate, "active": []}
     # The daemon writes its pid file anew each time it reads its configuration. It does so shortly after the signal.
     # A clock that was set back must not make the drop-in look new for ever: it is touched before.
-    loaded = ["env", "test", pid_file, "-nt", SERVER_DROPIN]  # the shell's own test may know seconds only
+    loaded = ["env", "test", pid_file, "-nt", dropin]  # the shell's own test may know seconds only
     wait = 'for try in $(seq 100); do "$@" && exit; sleep 0.1; done; exit 1'
     return {
-        "activate": [["touch", "-c", SERVER_DROPIN], *activate, ["sh", "-c", wait, "wait", *loaded]],
+        "activate": [["touch", "-c", dropin], *activate, ["sh", "-c", wait, "wait", *loaded]],
         "active": [loaded],
     }
 
@@ -250,7 +251,7 @@ def plan(
     exposed = [
         one["real"]
         for one in config["files"]
-        if one["exists"] and one["path"] != SERVER_DROPIN and (one["owner"] != "root" or int(one["mode"], 8) & 0o077)
+        if one["exists"] and not ours(one["path"]) and (one["owner"] != "root" or int(one["mode"], 8) & 0o077)
     ]
     return {
         "version": survey["version"],
@@ -286,15 +287,18 @@ def own_settings(content: str) -> tuple[dict[str, str], set[str]]:
 
 def read_before(config: Mapping, dropin: str) -> list[dict] | None:
     """The directives that are read before our drop-in; None where it is not read at all, or only sometimes."""
-    ours = next((one for one in config["files"] if one["path"] == dropin), None)
-    if ours is None or ours["match"]:  # ssh_config has no trouble with the latter
+    place = next((one for one in config["files"] if one["path"] == dropin), None)
+    if place is None or place["match"]:  # ssh_config has no trouble with the latter
         return None
-    return [one for one in config["directives"][: ours["position"]] if one["file"] != dropin]
+    before = config["directives"][: place["position"]]
+    # of our own drop-ins those that have to come later
+    return [one for one in before if one["file"] > dropin or not ours(one["file"])]
 
 
 def include_first(config: Mapping, dropin: str) -> dict:
-    """The main file, with our drop-in included before everything else."""
-    return {"path": config["real"], "content": f"Include {dropin}\n{config['text'] or ''}", "mode": config.get("mode")}
+    """The main file, with our drop-ins included before everything else, in their own order."""
+    pattern = re.sub(r"rampart.*\.conf$", "rampart*.conf", dropin)
+    return {"path": config["real"], "content": f"Include {pattern}\n{config['text'] or ''}", "mode": config.get("mode")}
 
 
 def unlike(one: Mapping, own: Mapping[str, str]) -> bool:
@@ -302,7 +306,7 @@ def unlike(one: Mapping, own: Mapping[str, str]) -> bool:
     return keyword in own and keyword not in CUMULATIVE and one["value"].lower() != own[keyword].lower()
 
 
-def takeover(survey: Mapping, content: str) -> dict:
+def takeover(survey: Mapping, content: str, dropin: str = SERVER_DROPIN) -> dict:
     """What our drop-in with this content would have to win against: what it overrides, and what it cannot."""
     own, repeated = own_settings(content)
     config = survey["config"]
@@ -319,16 +323,16 @@ def takeover(survey: Mapping, content: str) -> dict:
         if unlike(one, own) and (not one["match"] or one["keyword"] in repeated):
             result["overridden"].append(where(one))
     for one in config["files"]:
-        if one["path"] == SERVER_DROPIN and one["match"]:
+        if one["path"] == dropin and one["match"]:
             result["refuse"].append(
-                f"the Include of {SERVER_DROPIN.rpartition('/')[0]} stands inside '{one['match']}', where sshd takes "
+                f"the Include of {dropin.rpartition('/')[0]} stands inside '{one['match']}', where sshd takes "
                 "no settings for everybody: move it to the top of its file"
             )
-    before = read_before(config, SERVER_DROPIN)
+    before = read_before(config, dropin)
     if before is None or any(one["match"] or unlike(one, own) for one in before):
         if config["exists"] and config["text"] is None:
             result["refuse"].append(f"{config['path']} is not UTF-8 text, and our drop-in has to be included in it")
-        result["main"] = include_first(config, SERVER_DROPIN)
+        result["main"] = include_first(config, dropin)
     return result
 
 
@@ -431,7 +435,7 @@ def automation_sources(
 def client_exceptions(config: Mapping) -> list[str]:
     """The hosts for which the system's client configuration has values of its own for what we set."""
     found = []
-    for one in of_site(config, dropin=CLIENT_DROPIN):
+    for one in of_site(config):
         if one["keyword"] not in CLIENT_KEYWORDS:
             continue
         words = re.split(r"[\s=]+", one["match"])
@@ -460,7 +464,7 @@ def client_takeover(survey: Mapping, content: str) -> dict:
         return one["match"] == "" or one["match"].lower().split() == ["host", "*"]
 
     result["overridden"] = [
-        where(one) for one in of_site(config, dropin=CLIENT_DROPIN) if unlike(one, own) and ours_to_say(one)
+        where(one) for one in of_site(config) if unlike(one, own) and ours_to_say(one)
     ]
     before = read_before(config, CLIENT_DROPIN)
     if before is None or any(unlike(one, own) and ours_to_say(one) for one in before):

@@ -85,7 +85,7 @@ def config(tmp_path):
     def read(**texts):
         for name, text in texts.items():
             (tmp_path / f"{name}.conf").write_text(text.replace("HERE", str(tmp_path)), encoding="utf-8")
-        return survey_ssh.config_facts(str(tmp_path / "main.conf"), str(tmp_path / "d0.conf"), ("match",))
+        return survey_ssh.config_facts(str(tmp_path / "main.conf"), [str(tmp_path / "d0.conf")], ("match",))
 
     return read
 
@@ -349,7 +349,7 @@ def test_the_drop_in_is_included_first_where_it_would_not_win(files, before, tak
     main = ssh.takeover(survey(directive(before), files=files), CONTENT)["main"]
     assert bool(main) == taken
     if taken:
-        assert main["content"] == f"Include {DROPIN}\nPort 22\n"
+        assert main["content"] == "Include /etc/ssh/sshd_config.d/00-rampart*.conf\nPort 22\n"
 
 
 def test_an_include_inside_a_match_block_is_refused():
@@ -431,7 +431,7 @@ def test_hosts_of_the_site_keep_their_client_settings():
     assert took["overridden"] == [f"{MAIN}:1 ForwardAgent yes (Host *)"]
     assert not took["main"]
     config["files"] = []
-    assert ssh.client_takeover(found, content)["main"]["content"] == f"Include {survey_ssh.CLIENT_DROPIN}\n"
+    assert ssh.client_takeover(found, content)["main"]["content"] == "Include /etc/ssh/ssh_config.d/00-rampart*.conf\n"
 
 
 # --- from where the automation account comes
