@@ -6,10 +6,8 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
+from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import survey
 from ansible_collections.rampart.hardening.plugins.plugin_utils.first_contact import BootstrapActionBase, refused
-
-SURVEY = 'rampart.hardening.survey'
 
 
 class ActionModule(BootstrapActionBase):
@@ -22,7 +20,7 @@ class ActionModule(BootstrapActionBase):
         task_vars = task_vars or {}
         result = ActionBase.run(self, tmp, task_vars)
         try:
-            return dict(result, **self.survey(task_vars))
+            return dict(result, **survey(self, task_vars))
         except AnsibleConnectionFailure as exc:
             if not refused(exc) or not self.can_bootstrap(task_vars):
                 raise
@@ -35,7 +33,7 @@ class ActionModule(BootstrapActionBase):
         before = self.options()
         facts = self.use_bootstrap(task_vars)
         try:
-            surveyed = self.survey(task_vars)
+            surveyed = survey(self, task_vars)
         except AnsibleConnectionFailure as exc:
             raise AnsibleConnectionFailure(
                 f'neither {before["remote_user"]} ({trouble}) nor the bootstrap user {facts["ansible_user"]} '
@@ -57,13 +55,6 @@ class ActionModule(BootstrapActionBase):
         if made.get('failed'):
             return dict(result, **made)
         return dict(result, **dict(made, ansible_facts=surveyed['ansible_facts']))
-
-    def survey(self, task_vars):
-        """The survey's result, its facts marked with this run."""
-        surveyed = self._execute_module(module_name=SURVEY, module_args={}, task_vars=task_vars)
-        if 'ansible_facts' in surveyed:
-            surveyed['ansible_facts']['rampart_survey']['run'] = run_id(task_vars)
-        return surveyed
 
     def hand_over(self, automation, before, task_vars):
         """Create the automation account as a confirmed change whose proof is that account's own login."""

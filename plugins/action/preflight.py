@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils import flows, preflight, ssh
-from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
+from ansible_collections.rampart.hardening.plugins.plugin_utils import confirmed, flows, preflight, ssh
 
 
 class ActionModule(ActionBase):
@@ -19,14 +18,13 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         survey = (task_vars.get('ansible_facts') or {}).get('rampart_survey')
-        if not survey or survey.get('run') != run_id(task_vars):
-            seen = self._execute_module(module_name='rampart.hardening.survey', module_args={}, task_vars=task_vars)
+        if not survey or survey.get('run') != confirmed.run_id(task_vars):
+            seen = confirmed.survey(self, task_vars)
             if seen.get('unreachable'):
                 raise AnsibleConnectionFailure(seen.get('msg', 'unreachable'))
             if seen.get('failed'):
                 return dict(result, **seen)
             survey = seen['ansible_facts']['rampart_survey']
-            survey['run'] = run_id(task_vars)
             result['ansible_facts'] = {'rampart_survey': survey}
         if not survey['system']['connection']:
             survey = dict(survey, system=dict(survey['system'], connection=self.connection()))

@@ -31,7 +31,7 @@ display = Display()
 
 COLLECTION = pathlib.Path(__file__).resolve().parents[2]
 TESTS = COLLECTION / "tests" / "baseline"
-SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|hash$|private_key$|credential", re.IGNORECASE)
+SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|hash$|private_key$|skey$|credential", re.IGNORECASE)
 SSH = ("ssh", "ansible.builtin.ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.paramiko_ssh")
 LOCAL = ("local", "ansible.builtin.local")
 SUDO = ("sudo", "ansible.builtin.sudo")

@@ -29,6 +29,7 @@ import inspect
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -188,6 +189,19 @@ def same(one, other):
         return False
     keys = {'file': ('sha256', 'mode', 'uid', 'gid'), 'directory': ('mode', 'uid', 'gid'), 'link': ('target',)}
     return all(one.get(key) == other.get(key) for key in keys.get(one['kind'], ()))
+
+
+def essence(data, ignore):
+    """The SHA-256 of what counts in a file's content (bytes): all that the regular expression `ignore` leaves."""
+    return hashlib.sha256(re.sub(ignore.encode(), b'', data, flags=re.MULTILINE)).hexdigest()
+
+
+def as_left(path, current, record):
+    """Whether `path`, now as `current` describes it, is as the change that wrote `record` left it."""
+    if same(current, record['after']):
+        return True
+    return (current['kind'] == 'file' and 'essence' in record and essence(read_file(path), record['ignore'])
+            == record['essence'] and same(dict(current, sha256=''), dict(record['after'], sha256='')))
 
 
 def beside(path, change_id):
@@ -753,6 +767,9 @@ def compare(specs):
             raise TransactionError('{} is a {} on this host, not a directory'.format(path, before['kind']))
         if wanted['kind'] == 'file' and 'sha256' not in wanted and before['kind'] == 'file':
             wanted['sha256'] = before['sha256']  # generated once; from then on only owner and mode are ours
+        if spec.get('ignore') and data is not None and before['kind'] == 'file' \
+                and essence(read_file(path), spec['ignore']) == essence(data, spec['ignore']):
+            wanted['sha256'], data = before['sha256'], None  # a program keeps its notes there
         if same(before, wanted):
             continue
         if wanted['kind'] != 'absent':
@@ -832,6 +849,12 @@ def settled(patience, who, mend=True):
                                    f'({max(0, change.remaining() or 0):.0f} s left); '
                                    'nothing was done, try again after that')
         time.sleep(0.5)
+
+
+def noted(entry):
+    """What the journal has to know of an entry whose file others may write to without editing it."""
+    ignore = entry['spec'].get('ignore')
+    return dict(ignore=ignore, essence=essence(entry['data'], ignore)) if ignore and entry['data'] is not None else {}
 
 
 def stage(change, entries):
@@ -930,7 +953,7 @@ def execute(entries, plan, about):
     try:
         stage(change, entries)
         change.meta['files'] = [dict(path=e['path'], action=e['action'], before=e['before'], after=e['after'],
-                                     sensitive=bool(e['spec'].get('sensitive'))) for e in entries]
+                                     sensitive=bool(e['spec'].get('sensitive')), **noted(e)) for e in entries]
         change.meta['deadline'] = time.monotonic() + about['confirm_timeout']
         change.save()
         if not image:
@@ -1070,14 +1093,14 @@ def plan_undo(selector, force=False):
             if path in entries:
                 pass
             elif path not in later:
-                ours[path] = record['after']
+                ours[path] = record
             elif not same(current, record['before']):
                 edited.append(f'{path} (by the later change {later[path].id} of role {later[path].meta["role"]})')
             data = change.blob(index) if record['before']['kind'] == 'file' else None
             sensitive = record.get('sensitive') or entries.get(path, {}).get('spec', {}).get('sensitive')
             entries[path] = dict(path=path, action='', before=current, after=record['before'], data=data,
                                  spec={'sensitive': sensitive})
-    edited += [path for path, after in ours.items() if not same(entries[path]['before'], after)
+    edited += [path for path, record in ours.items() if not as_left(path, entries[path]['before'], record)
                and not same(entries[path]['before'], entries[path]['after'])]
     if edited and not force:
         raise TransactionError(f'edited since, so that undoing would lose it: {", ".join(sorted(set(edited)))}. '

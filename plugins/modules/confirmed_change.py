@@ -19,7 +19,9 @@ description:
   - In an image build (a chroot, or no init running) files are written and validated; commands wait for the first boot.
 options:
   files:
-    description: The files, links and directories as they should be, in the order in which they are written.
+    description:
+      - The files, links and directories as they should be, in the order in which they are written. What should be
+        absent goes last.
     type: list
     elements: dict
     default: []
@@ -60,11 +62,46 @@ options:
         description: Show no content in diff, log or report.
         type: bool
         default: false
+      ignore:
+        description:
+          - Regular expression (lines apart) of what in the file does not count, as a program keeps its own notes there.
+          - A file that differs in nothing else keeps its content, and undoing it is no loss.
+        type: str
       validate:
         description: Argument list, or list of them, run on the staged copy (C(%s)) before anything is changed.
         type: list
         elements: raw
         default: []
+  derive:
+    description:
+      - Files that a program of the system makes from others. It is run on a copy of them, in which the O(files) are as
+        they should be, and what it makes there becomes a part of this change.
+      - It is run where one of the O(files) in its O(derive[].inputs) differs, or O(derive[].holds) fails.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      inputs:
+        description: Directories that are copied.
+        type: list
+        elements: str
+        required: true
+      command:
+        description: Argument list; C(%s) is the directory that stands for C(/).
+        type: list
+        elements: str
+        required: true
+      outputs:
+        description: Paths of the files that the program makes, in the order in which they are written.
+        type: list
+        elements: str
+        required: true
+      holds:
+        description:
+          - Argument list that succeeds where the program did what it should; C(%s) is as above, empty for the host.
+        type: list
+        elements: str
+        required: true
   validate:
     description: Argument lists run when all files are in place, before activation; a failure takes the change back.
     type: list
@@ -159,8 +196,20 @@ inactive:
   elements: str
 '''
 
+import os
+import shutil
+import tempfile
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
+from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
+    TRANSACTION_ARGS,
+    TransactionError,
+    compare,
+    describe,
+    read_file,
+    run,
+    transact,
+)
 
 FILE_SPEC = dict(
     path=dict(type='str', required=True),
@@ -172,8 +221,52 @@ FILE_SPEC = dict(
     group=dict(type='str', default='root'),
     mode=dict(type='str'),
     sensitive=dict(type='bool', default=False),
+    ignore=dict(type='str'),
     validate=dict(type='list', elements='raw', default=[]),
 )
+DERIVE_SPEC = dict(
+    inputs=dict(type='list', elements='str', required=True),
+    command=dict(type='list', elements='str', required=True),
+    outputs=dict(type='list', elements='str', required=True),
+    holds=dict(type='list', elements='str', required=True),
+)
+
+
+def derive(spec, files):
+    """The files that the program of `spec` makes, given that `files` are as they should be; none if it need not run."""
+    def at(root, argv):
+        return [part.replace('%s', root) for part in argv]
+
+    below = tuple(directory + '/' for directory in spec['inputs'])
+    given = [entry for entry in files if entry['path'].startswith(below)]
+    if not compare(given) and run(at('', spec['holds']))[0] == 0:
+        return []
+    root = tempfile.mkdtemp(prefix='rampart-')
+    try:
+        for directory in spec['inputs']:
+            if os.path.isdir(directory):
+                shutil.copytree(directory, root + directory, symlinks=True)
+        for entry in given:
+            path = root + entry['path']
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if entry['state'] == 'file':
+                with open(path, 'w', encoding='utf-8') as handle:
+                    handle.write(entry['content'])
+            elif os.path.lexists(path):
+                os.unlink(path)
+        rc, said = run(at(root, spec['command']))
+        held, reason = run(at(root, spec['holds']))
+        if rc != 0 or held != 0:
+            raise TransactionError(f'`{" ".join(at("", spec["command"]))}` (returned {rc}) would not do what it '
+                                   f'should: {said or reason or "(no output)"}; nothing on this host was changed')
+        made = []
+        for path in spec['outputs']:
+            now = describe(path)
+            kept = dict(mode=f'{now["mode"]:04o}', owner=now['uid'], group=now['gid']) if now['kind'] == 'file' else {}
+            made.append(dict(kept, path=path, content=read_file(root + path)))
+        return made
+    finally:
+        shutil.rmtree(root)
 
 
 def main():
@@ -181,6 +274,7 @@ def main():
         argument_spec=dict(
             TRANSACTION_ARGS,
             files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
+            derive=dict(type='list', elements='dict', default=[], options=DERIVE_SPEC),
             validate=dict(type='list', elements='list', default=[]),
             active=dict(type='list', elements='list', default=[]),
             activate=dict(type='list', elements='list', default=[]),
@@ -196,7 +290,14 @@ def main():
     secret = params['_sensitive']
     files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
     wishes = {key: params[key] for key in ('validate', 'active', 'activate', 'revert', 'refuse')}
-    transact(module, lambda: dict(wishes, files=files, extra_result=dict(notes=params['notes'])))
+
+    def wanted():
+        derived = [entry for spec in params['derive'] for entry in derive(spec, files)]
+        gone = [entry for entry in files if entry['state'] == 'absent']
+        stays = [entry for entry in files if entry['state'] != 'absent']
+        return dict(wishes, files=stays + derived + gone, extra_result=dict(notes=params['notes']))
+
+    transact(module, wanted)
 
 
 if __name__ == '__main__':

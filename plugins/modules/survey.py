@@ -10,7 +10,8 @@ short_description: Read what roles and preflight need to know of a host, in one 
 version_added: "0.1.0"
 author: The rampart authors (@rampart-hardening)
 description:
-  - Reads the live state of a host (accounts, SSH server, firewall, how we are connected) and changes nothing.
+  - Reads the live state of a host (accounts, SSH server, firewall, second factors, clock, how we are connected) and
+    changes nothing.
   - Returns no secrets; of a password only whether there is one.
 options: {}
 attributes:
@@ -34,7 +35,7 @@ ansible_facts:
   type: dict
   contains:
     rampart_survey:
-      description: What was seen, under C(system), C(accounts), C(ssh) and C(firewall).
+      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall) and C(mfa).
       type: dict
       returned: always
 '''
@@ -47,7 +48,12 @@ import subprocess
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils import survey_accounts, survey_firewall, survey_ssh
+from ansible_collections.rampart.hardening.plugins.module_utils import (
+    survey_accounts,
+    survey_firewall,
+    survey_mfa,
+    survey_ssh,
+)
 
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 FAMILIES = {'debian': 'Debian', 'ubuntu': 'Debian', 'rhel': 'RedHat', 'fedora': 'RedHat', 'centos': 'RedHat'}
@@ -135,7 +141,7 @@ def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
-        'firewall': survey_firewall.collect(run)}})
+        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect()}})
 
 
 if __name__ == '__main__':

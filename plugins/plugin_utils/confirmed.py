@@ -32,6 +32,22 @@ def run_id(task_vars):
     return time.strftime('%Y%m%dT%H%M%S', time.gmtime(started)) + f'-{parent}'
 
 
+def survey(action, task_vars):
+    """The result of the survey module, run by `action`; its facts are marked with this run.
+
+    `mfa.skew` is by how many seconds the host's clock is off ours. What the way there and back may explain is not
+    counted.
+    """
+    asked = time.time()
+    result = action._execute_module(module_name='rampart.hardening.survey', module_args={}, task_vars=task_vars)
+    answered = time.time()
+    if 'ansible_facts' in result:
+        facts = result['ansible_facts']['rampart_survey']
+        facts['run'] = run_id(task_vars)
+        facts['mfa']['skew'] = min(0, facts['mfa']['time'] - asked) or max(0, facts['mfa']['time'] - answered)
+    return result
+
+
 class ConfirmedActionBase(ActionBase):
     """Runs the task's module, which leaves its change armed, then opens a new connection and confirms it there."""
 

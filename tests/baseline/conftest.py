@@ -11,6 +11,7 @@ Nothing here is shared with the roles: what they got wrong must not be wrong her
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import pathlib
 import shlex
@@ -22,6 +23,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import ssh_logins
 import testinfra
 import testinfra.host
 
@@ -232,6 +234,27 @@ def not_applicable():
         pytest.skip(reason)
 
     return leave
+
+
+@pytest.fixture
+def sshd(host, not_applicable):
+    """The host, where it has an SSH server."""
+    if not ssh_logins.command(host):
+        not_applicable("no SSH server is installed")
+    return host
+
+
+@pytest.fixture
+def logins(sshd, policy):
+    """Every kind of login that the configuration tells apart: those of Match blocks, of root and of our people."""
+    users, addresses = ssh_logins.special(sshd)
+    people = [admin["name"] for admin in policy.get("hardening_admins", [])]
+    people += [one["name"] for one in policy.get("hardening_mfa_exempt", [])] + [ssh_logins.automation_name(policy)]
+    everyone = dict.fromkeys(["root", *sorted(users), *people, "nobody"])
+    anywhere = dict.fromkeys([*ssh_logins.ELSEWHERE, "127.0.0.1", *sorted(addresses)])
+    return ssh_logins.ask(
+        sshd, [pair for pair in itertools.product(everyone, anywhere) if pair[0]][: ssh_logins.MAX_LOGINS]
+    )
 
 
 # --- results

@@ -27,7 +27,7 @@ FLEET = lab.STATE / "fleet"
 KNOWN_HOSTS = FLEET / "known_hosts"
 # A stranger sits on the site's router, beside the hosts in production and test, and has no flow of its own.
 STRANGER, CONTROLLER = "stranger", "controller"
-KEYED, PASSWORD, NONE = "publickey", "password", "none"
+KEYED, PASSWORD, NONE, CODED = "publickey", "password", "none", "publickey,keyboard-interactive"
 LOGINS = (  # case, account, method, password, is the account to get in after hardening
     ("root by password", "root", PASSWORD, lab.ROOT_LOGIN, False),
     ("root by key", "root", KEYED, None, False),
@@ -36,7 +36,8 @@ LOGINS = (  # case, account, method, password, is the account to get in after ha
     ("test account by key", "test", KEYED, None, False),
     ("guest without a password", "guest", NONE, None, False),
     ("automation account by key", "automation", KEYED, None, True),
-    ("administrator alice by key", "alice", KEYED, None, True),
+    ("administrator alice by key alone", "alice", KEYED, None, False),
+    ("administrator alice by key and code", "alice", CODED, None, True),
 )
 # Between hosts a part of the ports, because a hardened host keeps a record of every knock it sends: all of them at all
 # its neighbours would fill its connection table and shut it off for minutes.
@@ -86,14 +87,15 @@ def ssh(source, target, account, method, password):
         "NumberOfPasswordPrompts": "1",
         "IdentityAgent": "none",
         "IdentitiesOnly": "yes",
-        "IdentityFile": lab.STATE / "keys" / account if method == KEYED else "none",
-        "BatchMode": "no" if method == PASSWORD else "yes",
+        "IdentityFile": lab.STATE / "keys" / account if method in (KEYED, CODED) else "none",
+        "BatchMode": "no" if method in (PASSWORD, CODED) else "yes",
     }
     client = ["ssh", "-F", "none", *(f"-o{name}={value}" for name, value in options.items())]
     client += [f"{account}@{addresses(source, target)[0]}", "echo in"]
     place = namespace(source)
     argv = [*(["ip", "netns", "exec", place] if place else []),
-            *(["sshpass", "-p", password] if method == PASSWORD else []), *client]
+            *(["sshpass", "-p", password] if method == PASSWORD else []),
+            *(["sshpass", "-P", "code:", "-p", lab.code(account)] if method == CODED else []), *client]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout.strip() == "in", (done.stderr.strip().splitlines() or [""])[-1]
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import concurrent.futures
 import contextlib
 import ctypes
@@ -55,6 +56,7 @@ FLEET = {  # name: (image, last part of its addresses, its networks)
 }
 ROOT_LOGIN = "rampart-lab"  # root's password in the images (image/base.sh)
 PEOPLE = ("root", "automation", "alice", "bob", "test")
+ENROLLED = ("alice",)  # bob has not come to it yet
 HOST_KEYS = (("rsa", "2048"), ("ecdsa", "256"), ("ed25519", None))
 # podman's own limits cannot be set on a machine without CAP_SYS_RESOURCE.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
@@ -227,6 +229,22 @@ def people_keys():
         return {name: make_key(STATE / "keys" / name, "ed25519", None, f"{name}@lab") for name in PEOPLE}
 
 
+def totp_secrets():
+    """What the enrolled show codes of, as hardening_totp_secrets has it."""
+    path = STATE / "keys" / "totp.json"
+    with locked("keys"):
+        if not path.exists():
+            secrets = {name: {"secret": base64.b32encode(os.urandom(20)).decode()} for name in ENROLLED}
+            path.write_text(json.dumps(secrets), encoding="utf-8")
+            path.chmod(0o600)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code(name):
+    """The code that this person's authenticator shows now."""
+    return run("oathtool", "--totp", "--base32", "-", stdin=totp_secrets()[name]["secret"].encode())
+
+
 def host_files(state, keys):
     """What a host is given before its first boot: its own host keys, other people's login keys, the way to packages."""
     files = {"/etc/apt/apt.conf.d/99controller": (apt_settings().encode(), 0, 0o644)}
@@ -340,6 +358,8 @@ def write_host(name, state, keys, found):
         "hardening_automation": {"name": "automation", "ssh_keys": [keys["automation"]]},
         "hardening_admins": [{"name": person, "ssh_keys": [keys[person]]} for person in ("alice", "bob")],
         "hardening_flows": [{"from": "controllers", "to": "all", "port": 22}],
+        "hardening_totp_secrets": totp_secrets(),
+        "hardening_mfa_grace_until": in_two_months(),
     }
     inventory = {"all": {"vars": policy, "children": {"jump": {"hosts": {name: variables}}}}}
     write_json(state / "inventory.yml", inventory)
@@ -523,7 +543,8 @@ def write_fleet(keys):
         "lab_key_directory": str(STATE / "keys"),
         "lab_ssh_config": str(STATE / "fleet" / "ssh_config"),
         "lab_controllers": list(zone_address("management", 1)),
-        "lab_waiver_until": str(datetime.date.today() + datetime.timedelta(days=60)),
+        "lab_totp_secrets": totp_secrets(),
+        "lab_in_two_months": in_two_months(),
     })
     hosts, known = [], []
     for name in FLEET:
@@ -540,6 +561,10 @@ def write_fleet(keys):
     for word, value in (("KEYS", STATE / "keys"), ("FLEET", STATE / "fleet"), ("SOCKETS", sockets)):
         template = template.replace(f"@{word}@", str(value))
     (STATE / "fleet" / "ssh_config").write_text("\n".join([template, *hosts]), encoding="utf-8")
+
+
+def in_two_months():
+    return str(datetime.date.today() + datetime.timedelta(days=60))
 
 
 def write_json(path, data):

@@ -397,11 +397,11 @@ def test_an_account_of_a_directory_is_not_made_anew(box):
 
 
 def test_only_listed_keys_open_an_admin(box):
-    box.write("/home/bob/.ssh/authorized_keys", f"# mine\nfrom=\"10.0.0.1\" {KEYS['alice']}\n{KEYS['mallory']}\n")
+    box.write("/home/bob/.ssh/authorized_keys", f'# mine\nfrom="10.0.0.1" {KEYS["alice"]}\n{KEYS["mallory"]}\n')
     box.write("/home/bob/.ssh/authorized_keys2", KEYS["mallory"])
     box.apply(admins=[{"name": "bob", "ssh_keys": [KEYS["alice"]]}])
     # what the site tied a listed key to stays
-    assert box.read("/home/bob/.ssh/authorized_keys") == f"# mine\nfrom=\"10.0.0.1\" {KEYS['alice']}\n"
+    assert box.read("/home/bob/.ssh/authorized_keys") == f'# mine\nfrom="10.0.0.1" {KEYS["alice"]}\n'
     assert not box.at("/home/bob/.ssh/authorized_keys2").exists()
 
 
@@ -605,9 +605,7 @@ def test_what_a_site_writes_later_does_not_undo_ours(box):
     box.write("/etc/sudoers.d/zz-site", "Defaults !use_pty, !authenticate, timestamp_timeout=-1, insults\n"
               "Defaults rootpw\n%ssh-login ALL=(ALL) ALL\nalice ALL=(ALL) NOPASSWD: ALL\n")  # fmt: skip
     box.apply()
-    assert box.read("/etc/sudoers.d/zz-site") == (
-        "Defaults insults\n%ssh-login ALL=(ALL) ALL\nalice ALL = (ALL) ALL\n"
-    )
+    assert box.read("/etc/sudoers.d/zz-site") == ("Defaults insults\n%ssh-login ALL=(ALL) ALL\nalice ALL = (ALL) ALL\n")
     # the last rule that fits decides, and the automation account is in that group
     assert box.read("/etc/sudoers").endswith("\n#include /etc/sudoers.d/rampart\n")
 

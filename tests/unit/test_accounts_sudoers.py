@@ -137,6 +137,4 @@ def test_drop_defaults():
     )
     gone = sudoers.drop_defaults(lambda mark, whom, name, value: name == "use_pty" and value is None and not mark)
     assert len(gone) == 2
-    assert sudoers.changed()["/etc/sudoers"] == (
-        'Defaults env_reset, secure_path="/a:/b, c"\nDefaults>root !use_pty\n'
-    )
+    assert sudoers.changed()["/etc/sudoers"] == ('Defaults env_reset, secure_path="/a:/b, c"\nDefaults>root !use_pty\n')

@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.rampart.hardening.plugins.module_utils import transaction
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TransactionError
+from ansible_collections.rampart.hardening.plugins.modules import confirmed_change
 
 KILLED = 9
 
@@ -506,6 +507,7 @@ def test_directories_above_links_and_directories_are_made(host):
 
 def test_a_file_edited_before_it_is_replaced_is_left_as_edited(host, monkeypatch):
     """Somebody saves main.conf while a later file is validated: the run gives up, and the edit stays."""
+
     def run(argv, timeout=60):
         if argv[0] == "check":
             (host.etc / "main.conf").write_text("edited\n")
@@ -601,8 +603,11 @@ time.sleep(60)
 
 
 def test_the_lock_names_who_holds_it(host):
-    with transaction.locked(0, "change 1 of role ssh by alice"), \
-            pytest.raises(TransactionError, match="change 1 of role ssh by alice is at work"), transaction.locked(0):
+    with (
+        transaction.locked(0, "change 1 of role ssh by alice"),
+        pytest.raises(TransactionError, match="change 1 of role ssh by alice is at work"),
+        transaction.locked(0),
+    ):
         pass
 
 
@@ -624,8 +629,9 @@ def test_the_account_files_are_not_replaced_while_useradd_runs(host, monkeypatch
     lock.touch()
     monkeypatch.setattr(transaction, "ACCOUNT_FILES", (f"{host.etc}/main.conf",))
     opened = os.open
-    monkeypatch.setattr(os, "open", lambda path, *rest, **more: opened(
-        str(lock) if path == "/etc/.pwd.lock" else path, *rest, **more))
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest, **more: opened(str(lock) if path == "/etc/.pwd.lock" else path, *rest, **more)
+    )
     pid = os.fork()
     if pid == 0:
         with lock.open("r+") as handle:
@@ -973,8 +979,13 @@ def test_people_s_files_in_a_directory_that_goes_are_kept_and_come_back(host, mo
 
     if device == "other":
         monkeypatch.setattr(os, "rename", across)
-        monkeypatch.setattr(transaction, "run", lambda argv, timeout=60: (
-            (subprocess.run(argv, check=False).returncode, "") if argv[0] == "cp" else host.run(argv, timeout)))
+        monkeypatch.setattr(
+            transaction,
+            "run",
+            lambda argv, timeout=60: (
+                (subprocess.run(argv, check=False).returncode, "") if argv[0] == "cp" else host.run(argv, timeout)
+            ),
+        )
     host.change()
     file = host.etc / "fresh/deep/mine"
     file.write_text("work")
@@ -1095,8 +1106,11 @@ def test_without_systemd_a_process_takes_the_change_back(host, monkeypatch, sett
     monkeypatch.setattr(transaction.inspect, "getsource", lambda module: source)
     monkeypatch.setattr(transaction, "has_systemd", lambda: False)
     live = [["cp", f"{host.etc}/main.conf", f"{host.top}/live"]]
-    monkeypatch.setattr(transaction, "run", lambda argv, timeout=60: (
-        (REAL_RUN if argv[0] in ("cp", "systemctl") else host.run)(argv, timeout)))
+    monkeypatch.setattr(
+        transaction,
+        "run",
+        lambda argv, timeout=60: (REAL_RUN if argv[0] in ("cp", "systemctl") else host.run)(argv, timeout),
+    )
     before = host.manifest()
     change = host.transact(activate=live, confirm_timeout=1)["change"]
     assert (host.top / "live").read_text() == "new\n"
@@ -1110,3 +1124,77 @@ def test_without_systemd_a_process_takes_the_change_back(host, monkeypatch, sett
     while host.state()[change] != "reverted" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert host.manifest() == before
+
+
+# --- files in which a program keeps notes, and files that a program makes --------------------------------------------
+
+
+def test_what_does_not_count_neither_changes_a_file_nor_stands_in_the_way_of_undoing(host):
+    wish = {"path": f"{host.etc}/codes", "content": "secret\nseen\n12345678\n", "mode": "0600",
+            "ignore": r" \d+|^\d+\n", "owner": os.getuid(), "group": os.getgid()}  # fmt: skip
+    host.change([wish])
+    (host.etc / "codes").write_text("secret\nseen 17 18\n")
+    assert host.transact([wish])["changed"] is False
+    assert [one["action"] for one in host.transact([{**wish, "mode": "0400"}], check_mode=True)["files"]] == ["mode"]
+    edited = (host.etc / "codes").read_text()
+    for text in ("other\nseen 17\n", "secret\nseen\nmore\n"):
+        (host.etc / "codes").write_text(text)
+        assert host.transact([wish], check_mode=True)["files"][0]["action"] == "change"
+        assert "edited since" in host.undo()["msg"]
+    (host.etc / "codes").write_text(edited)
+    undoing = host.undo()
+    assert transaction.confirm_change(undoing["change"]).state == "confirmed"
+    assert not (host.etc / "codes").exists()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Parts that a program, `cat`, makes a whole of."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/10-theirs").write_text("theirs\n")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole/file").write_text("theirs\n")
+    return tmp_path
+
+
+def derivation(tree, command="cat", holds="grep -q ours"):
+    whole = f"{tree}/whole/file"
+    return {
+        "inputs": [f"{tree}/parts", f"{tree}/whole"],
+        "command": ["sh", "-c", f'{command} "$0{tree}/parts/"* >"$0{whole}"', "%s"],
+        "outputs": [whole],
+        "holds": ["sh", "-c", f'{holds} "$0{whole}"', "%s"],
+    }
+
+
+def part(tree, state="file"):
+    return {"path": f"{tree}/parts/20-ours", "content": "ours\n", "state": state, "mode": None, "owner": os.getuid(),
+            "group": os.getgid(), "target": None}  # fmt: skip
+
+
+def test_what_a_program_makes_of_the_files_is_part_of_the_change_and_made_elsewhere(tree):
+    (made,) = confirmed_change.derive(derivation(tree), [part(tree)])
+    assert (made["path"], made["content"]) == (f"{tree}/whole/file", b"theirs\nours\n")
+    assert (tree / "whole/file").read_text() == "theirs\n"
+    assert sorted(os.listdir(tree / "parts")) == ["10-theirs"]
+
+
+def test_a_program_with_nothing_to_do_is_not_run(tree):
+    (tree / "parts/20-ours").write_text("ours\n")
+    (tree / "whole/file").write_text("theirs\nours\n")
+    assert confirmed_change.derive(derivation(tree, command="false"), [part(tree)]) == []
+    (tree / "whole/file").write_text("theirs\n")  # somebody took it out again
+    assert confirmed_change.derive(derivation(tree), [part(tree)])[0]["content"] == b"theirs\nours\n"
+
+
+def test_what_is_to_go_is_gone_for_the_program_too(tree):
+    (tree / "parts/20-ours").write_text("ours\n")
+    (tree / "whole/file").write_text("theirs\nours\n")
+    (made,) = confirmed_change.derive(derivation(tree, holds="! grep -q ours"), [part(tree, "absent")])
+    assert made["content"] == b"theirs\n"
+
+
+@pytest.mark.parametrize(("command", "words"), [("false", "returned 1"), ("echo refuses >&2; true", "refuses")])
+def test_a_program_that_does_not_do_it_is_quoted(tree, command, words):
+    with pytest.raises(TransactionError, match=words):
+        confirmed_change.derive(derivation(tree, command=command), [part(tree)])
