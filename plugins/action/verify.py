@@ -278,6 +278,8 @@ class ActionModule(ActionBase):
             f"--rootdir={TESTS}",
             f"--confcutdir={TESTS}",
             "--import-mode=importlib",
+            "-o",
+            f"pythonpath={TESTS}",
             "--color=no",
             "--tb=short",
             "-q",

@@ -11,6 +11,7 @@ and `code`: right, wrong or none (no secret at all). Says for each what was `ask
 import base64
 import contextlib
 import ctypes
+import glob
 import hashlib
 import hmac
 import json
@@ -34,8 +35,9 @@ def enrol(path):
 
 
 def withdraw(path):
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    for left in (path, *glob.glob(path + "~*")):  # the module writes beside the file
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(left)
 
 
 def shown(kind):
@@ -103,8 +105,11 @@ def program(argv, code, as_nobody):
             continue
         try:
             piece = os.read(terminal, 4096)
-        except OSError:  # it has ended
-            break
+        except OSError:  # it has ended; or login hangs up the terminal, to have it for itself
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return {"asked": asked}
+            time.sleep(0.1)
+            continue
         said += piece
         question = re.search(rb"([^\r\n]*[^\s:]): ?$", said)
         if question:

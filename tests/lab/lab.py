@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pathlib
+import secrets
 import shlex
 import shutil
 import socket
@@ -56,7 +57,7 @@ FLEET = {  # name: (image, last part of its addresses, its networks)
 }
 ROOT_LOGIN = "rampart-lab"  # root's password in the images (image/base.sh)
 PEOPLE = ("root", "automation", "alice", "bob", "test")
-ENROLLED = ("alice",)  # bob has not come to it yet
+ENROLLED = ("alice",)  # on single hosts; bob has not come to it yet
 HOST_KEYS = (("rsa", "2048"), ("ecdsa", "256"), ("ed25519", None))
 # podman's own limits cannot be set on a machine without CAP_SYS_RESOURCE.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
@@ -234,15 +235,10 @@ def totp_secrets():
     path = STATE / "keys" / "totp.json"
     with locked("keys"):
         if not path.exists():
-            secrets = {name: {"secret": base64.b32encode(os.urandom(20)).decode()} for name in ENROLLED}
-            path.write_text(json.dumps(secrets), encoding="utf-8")
-            path.chmod(0o600)
+            path.touch(0o600)
+            made = {name: {"secret": base64.b32encode(secrets.token_bytes(20)).decode()} for name in ENROLLED}
+            path.write_text(json.dumps(made), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def code(name):
-    """The code that this person's authenticator shows now."""
-    return run("oathtool", "--totp", "--base32", "-", stdin=totp_secrets()[name]["secret"].encode())
 
 
 def host_files(state, keys):
@@ -536,6 +532,10 @@ def start_member(name, there, keys):
 def write_fleet(keys):
     """The user's inventory from tests/lab/inventory, and beside it what only this lab knows: addresses and keys."""
     (STATE / "fleet" / "number").write_text(str(NUMBER), encoding="utf-8")
+    password = STATE / "fleet" / "vault-password"  # of what mfa_enrol makes for this fleet
+    if not password.exists():
+        password.touch(0o600)
+        password.write_text(secrets.token_urlsafe(), encoding="utf-8")
     inventory = STATE / "fleet" / "inventory"
     shutil.copytree(HERE / "inventory", inventory, dirs_exist_ok=True)
     write_json(inventory / "group_vars" / "all" / "lab.yml", {
@@ -543,7 +543,6 @@ def write_fleet(keys):
         "lab_key_directory": str(STATE / "keys"),
         "lab_ssh_config": str(STATE / "fleet" / "ssh_config"),
         "lab_controllers": list(zone_address("management", 1)),
-        "lab_totp_secrets": totp_secrets(),
         "lab_in_two_months": in_two_months(),
     })
     hosts, known = [], []

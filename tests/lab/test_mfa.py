@@ -27,6 +27,7 @@ KEYS = STATE / "keys"
 AUTHENTICATOR = "/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so"
 PASSWORD = "Correct-horse-1"  # of everybody here who has one
 SEALED_CODES = ["31415926", "27182818"]
+DROPIN = "/etc/ssh/sshd_config.d/00-rampart-mfa.conf"
 WAIT = 20  # seconds for which six tries lock a person out here
 TODAY = datetime.datetime.now(datetime.UTC).date()
 # One person a question, so that no test has to wait for the next code
@@ -218,10 +219,11 @@ def host(request):
     one.sh("useradd --create-home --shell /bin/sh machine && usermod -aG ssh-login machine && "
            "install -d -o machine -m 0700 /home/machine/.ssh && echo \"$1\" >/home/machine/.ssh/authorized_keys && "
            "chown -R machine /home/machine/.ssh", public(one.keys / "machine"))  # fmt: skip
+    one.sh("dpkg --purge libpam-google-authenticator")  # so that the role has to install it
     one.before = one.manifest()
     checked = one.site("--check", "--diff")
     assert one.manifest() == one.before
-    assert re.search(r"changed=1 ", checked.stdout), checked.stdout
+    assert re.search(r"changed=2 ", checked.stdout), checked.stdout
     one.said = one.site("-vvv", "--diff").stdout
     assert f"not enrolled, get in with their key alone until {TODAY + datetime.timedelta(days=3)}: " in one.said
     yield one
@@ -382,6 +384,46 @@ def test_the_console_asks(host):
 def test_the_sealed_account_opens_the_console_with_a_scratch_code(host):
     assert host.console("sealed", SEALED_CODES[0], PASSWORD) == (["code", "password"], True)
     assert host.console("sealed", SEALED_CODES[0], PASSWORD) == (["code", "password"], False)
+
+
+# --- evidence
+
+BREAK = """
+sed -i 's/^AuthenticationMethods.*/AuthenticationMethods publickey/; s/verify-required/none/' "$1"
+printf 'Match User frank\\n AuthenticationMethods publickey\\n' >/etc/ssh/sshd_config.d/00-a.conf
+sed -i 's/PubkeyAuthentication no/PubkeyAuthentication yes/' "$1"
+systemctl reload ssh
+for service in sshd sudo su login; do sed -i '1i auth sufficient pam_permit.so' /etc/pam.d/$service; done
+sed -i '/RATE_LIMIT/d' /var/lib/rampart/mfa/totp/alice; chmod 644 /var/lib/rampart/mfa/totp/frank
+"""
+
+
+def verdicts(host, *options, check=True, **more):
+    output = host.state / "evidence"
+    host.play("verify", "-e", "verify_roles=mfa", "-e", f"verify_output={output}", *options, check=check, **more)
+    evidence = json.loads((output / "latest/evidence.json").read_text(encoding="utf-8"))
+    return {control: result["verdict"] for control, result in evidence["hosts"][host.name]["results"].items()}
+
+
+def test_the_evidence_says_so(host):
+    found = verdicts(host)
+    assert found.pop("mfa.duo") == "na"
+    assert set(found.values()) == {"pass"} and len(found) == 8, found
+    text = (host.state / "evidence/latest/evidence.json").read_text(encoding="utf-8")
+    assert "bob" in text and "mallory" in text
+    assert "nobody" not in host.sh("ls /var/lib/rampart/mfa/totp").split()
+
+
+def test_every_control_is_seen_to_fail(host):
+    host.sh("tar -cf /root/whole.tar /etc/pam.d /etc/ssh /var/lib/rampart/mfa")
+    host.sh(BREAK, DROPIN)
+    yesterday = str(TODAY - datetime.timedelta(days=1))
+    try:
+        found = verdicts(host, check=False, prefix=["faketime", "-f", "+90s"], hardening_mfa_grace_until=yesterday)
+    finally:
+        host.sh("rm /etc/ssh/sshd_config.d/00-a.conf; tar -xf /root/whole.tar -C / && systemctl reload ssh")
+    assert found.pop("mfa.duo") == "na"
+    assert set(found.values()) == {"fail"} and len(found) == 8, found
 
 
 # --- changes

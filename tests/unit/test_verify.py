@@ -74,7 +74,9 @@ def collections(tmp_path_factory):
         for name in CONTROLS
     ]
     (meta / "controls.yml").write_text(yaml.safe_dump({"controls": controls}))
-    shutil.copy(ROOT / "tests" / "baseline" / "conftest.py", tests)
+    for shared in (ROOT / "tests" / "baseline").glob("*.py"):
+        if not shared.name.startswith("test_"):
+            shutil.copy(shared, tests)
     (tests / "test_ssh.py").write_text(TESTS)
     return path
 
