@@ -285,7 +285,6 @@ class ActionModule(ActionBase):
             "-q",
             "-n",
             str(workers),
-            "--dist=loadgroup",
             f"--rampart-policy={policy_file}",
             f"--rampart-results={results_file}",
             *files,

@@ -774,7 +774,7 @@ def compare(specs):
             continue
         if wanted['kind'] != 'absent':
             missing, parent = [], os.path.dirname(path)
-            while not os.path.isdir(parent) and parent not in seen:
+            while not os.path.isdir(parent) and parent not in seen and parent != ROOT:  # which comes with the journal
                 if os.path.lexists(parent):
                     raise TransactionError(f'{parent} is not a directory on this host, so {path} cannot be in it')
                 missing.append(parent)

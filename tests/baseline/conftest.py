@@ -4,7 +4,7 @@
 """Runs the tests of this directory on every host of a policy file, and writes down what each one saw.
 
 rampart.hardening.verify makes the policy file and runs this. By hand:
-    pytest -n 8 --dist loadgroup --rampart-policy policy.json --rampart-results results.jsonl
+    pytest -n 8 --rampart-policy policy.json --rampart-results results.jsonl
 Nothing here is shared with the roles: what they got wrong must not be wrong here as well.
 """
 
@@ -85,16 +85,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     control = control_of(metafunc.definition)
     hosts = metafunc.config.rampart_policy["hosts"]
-    # one worker a host: it has one connection, and its tests do not disturb each other
-    metafunc.parametrize(
-        "rampart_host",
-        [
-            pytest.param(name, id=name, marks=pytest.mark.xdist_group(name))
-            for name, entry in hosts.items()
-            if control in entry["test"]
-        ],
-        scope="session",
-    )
+    names = [name for name, entry in hosts.items() if control in entry["test"]]
+    metafunc.parametrize("rampart_host", names, ids=names, scope="session")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """One worker a host: it has one connection, and its tests do not disturb each other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByHost(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.rpartition("[")[2]
+
+    return ByHost(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -298,7 +302,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     result = {
         "host": name,
         "control": control_of(item),
-        "test": item.nodeid.split("@")[0],
+        "test": item.nodeid,
         "observed": "pass",
         "message": "",
         "seen": [value for key, value in item.user_properties if key == "seen"],

@@ -224,7 +224,8 @@ def listed(ports):
 
 
 def policy():
-    argv = ["ansible-inventory", "--inventory", str(FLEET / "inventory"), "--list"]
+    argv = ["ansible-inventory", "--vault-password-file", str(FLEET / "vault-password")]
+    argv += ["--inventory", str(FLEET / "inventory"), "--list"]
     inventory = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
     groups = {host: {host} for host in lab.FLEET}
     for name, group in inventory.items():
