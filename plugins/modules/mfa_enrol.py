@@ -22,11 +22,15 @@ description:
 requirements: [segno]
 options:
   variables:
-    description: The file that is to define C(hardening_totp_secrets). Others' secrets in it stay.
+    description:
+      - The file that defines C(hardening_totp_secrets) and nothing else, encrypted as a whole. What it says of other
+        people stays. C(group_vars/all/totp.yml) beside the inventory unless set.
+      - A variable has one value. Where C(hardening_totp_secrets) is set elsewhere too, whoever is in it counts as
+        enrolled and is not written into this file. That somebody else should be enrolled on such a host is refused, as
+        one of the two would hide the other.
     type: path
-    required: true
   output:
-    description: The directory for what people are handed, C(NAME.txt) and C(NAME.png).
+    description: The directory for what people are handed, C(NAME.txt) and C(NAME.png), each encrypted.
     type: path
     default: rampart-mfa
   issuer:
@@ -34,21 +38,25 @@ options:
     type: str
     default: rampart
   reenrol:
-    description: People who get a new secret and new scratch codes.
+    description: People who get a new secret and new scratch codes, as a list or separated by commas.
     type: list
     elements: str
     default: []
   revoke:
-    description: People whose secret is taken out of the file.
+    description:
+      - People whose secret is taken out of the file, as a list or separated by commas. A later run enrols them again if
+        C(hardening_admins) still has them.
     type: list
     elements: str
     default: []
   vault_id:
-    description: Which of the run's vault ids encrypts. The first unless set.
+    description:
+      - Which of the run's vault ids encrypts. Unless set, the one that the file is encrypted with already; for a new
+        file C(vault_encrypt_identity) of C(ansible.cfg), or the first of the run.
     type: str
 attributes:
   check_mode:
-    description: Says who would be enrolled and writes nothing.
+    description: Says who would be enrolled, and refuses what a run would refuse, and writes nothing.
     support: full
   diff_mode:
     description: Shows the names in the file of variables.
@@ -58,7 +66,13 @@ attributes:
 EXAMPLES = r"""
 - name: Enrol whoever has no secret
   rampart.hardening.mfa_enrol:
-    variables: "{{ inventory_dir }}/group_vars/all/totp.yml"
+    issuer: Example Ltd
+  run_once: true
+
+- name: Give alice another secret, and take bob's away
+  rampart.hardening.mfa_enrol:
+    reenrol: [alice]
+    revoke: [bob]
   run_once: true
 """
 
@@ -87,9 +101,11 @@ variables:
   description: The file of variables.
   returned: success
   type: str
+  sample: /srv/ansible/group_vars/all/totp.yml
 files:
   description: What people are to be handed.
   returned: success
   type: list
   elements: str
+  sample: [/srv/ansible/rampart-mfa/alice.txt, /srv/ansible/rampart-mfa/alice.png]
 """

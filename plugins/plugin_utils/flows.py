@@ -283,6 +283,18 @@ def compile_flows(
     return {"ingress": _rules(coming), "egress": _rules(going)}
 
 
+def inventory(
+    groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping], controllers: Iterable[object] = ()
+) -> Inventory:
+    """The hosts of Ansible's own `groups` and `hostvars`."""
+
+    def addresses(name: str) -> list:
+        variables = hostvars[name]
+        return _listed(variables.get("hardening_addresses") or variables.get("ansible_host") or name)
+
+    return Inventory(groups, addresses, controllers)
+
+
 def from_hostvars(
     flows: object,
     host: str,
@@ -292,12 +304,7 @@ def from_hostvars(
     egress: object = None,
 ) -> dict[str, list[dict] | None]:
     """`compile_flows` on Ansible's own `groups` and `hostvars`."""
-
-    def addresses(name: str) -> list:
-        variables = hostvars[name]
-        return _listed(variables.get("hardening_addresses") or variables.get("ansible_host") or name)
-
-    return compile_flows(flows, host, Inventory(groups, addresses, controllers), egress)
+    return compile_flows(flows, host, inventory(groups, hostvars, controllers), egress)
 
 
 def permits(rules: Iterable[Mapping], address: str, proto: str = "tcp", port: int | None = None) -> bool:

@@ -36,7 +36,10 @@ PROFILE = "/usr/share/pam-configs/rampart-mfa"
 U2F_FILE = "/etc/rampart/mfa/u2f"
 DUO_FILE = "/etc/rampart/mfa/duo.conf"
 PAM_DIRECTORIES = ["/usr/share/pam-configs", "/etc/pam.d", "/var/lib/pam"]
-PAM_OUTPUTS = ["/var/lib/pam/auth", "/var/lib/pam/seen", "/etc/pam.d/common-auth"]
+PAM_OUTPUTS = [
+    *(f"/var/lib/pam/{name}" for name in ("account", "auth", "seen")),
+    *(f"/etc/pam.d/common-{name}" for name in ("account", "auth")),
+]
 # In its file pam_google_authenticator keeps when codes were tried and which were used, and crosses out scratch codes
 TOTP_NOTES = r"^\d{8}\n| \d{7,}"
 STEP = 30  # seconds for which a code is shown
@@ -157,7 +160,8 @@ def plan(
         "notes": [],
     }
     if not result["services"]:
-        return {**result, "refuse": [], "totp": {}, "duo": [], "u2f": {}, "key_only": [], "key": [], "grace": ""}
+        return {**result, "refuse": [], **dict.fromkeys(("duo", "graced", "key", "key_only"), []), "grace": "",
+                "totp": {}, "u2f": {}}  # fmt: skip
     refuse = policy_trouble(policy)
     try:
         grace = day(grace_until)
@@ -185,6 +189,7 @@ def plan(
         "key_only": sorted(key_only),
         "key": sorted(name for name, found in has.items() if "key" in found and name not in key_only),
         "grace": grace.strftime("%Y%m%d") if grace else "",
+        "graced": sorted(name for name in lost if grace and grace >= today and NAME.fullmatch(name)),
     }
 
 
@@ -303,10 +308,11 @@ def change(
     if survey["ssh"]["installed"]:
         commands = {"validate": ssh.validation(survey["ssh"]), **ssh.activation(survey["ssh"], MFA_DROPIN)}
     kept = {entry["path"] for entry in files}
-    gone = [f"{TOTP_DIRECTORY}/{name}" for name in survey["mfa"]["enrolled"]]
-    gone += [MFA_DROPIN, DUO_FILE, U2F_FILE, PROFILE, OURS, PROGRAM]
-    files += [{"path": path, "state": "absent", "sensitive": True} for path in gone if path not in kept]
-    line = ["grep", "-q", r"^auth[[:space:]]\+substack[[:space:]]\+rampart-mfa", "%s/etc/pam.d/common-auth"]
+    other = [f"{TOTP_DIRECTORY}/{name}" for name in survey["mfa"]["enrolled"]]
+    other += [MFA_DROPIN, DUO_FILE, U2F_FILE, PROFILE, OURS, PROGRAM]
+    files += [{"path": path, "state": "absent", "sensitive": True} for path in other if path not in kept]
+    there = 'cd "$0etc/pam.d" && for kind in auth account; do grep -q "^$kind.*rampart-mfa" common-$kind || exit; done'
+    gone = 'cd "$0etc/pam.d" && ! grep -q rampart-mfa common-*'
     provable = [name for name in PROVABLE if name in plan["services"]]
     return {
         "refuse": refuse,
@@ -322,7 +328,7 @@ def change(
                     "--enable" if on else "--remove", "rampart-mfa",
                 ],
                 "outputs": PAM_OUTPUTS,
-                "holds": line if on else ["sh", "-c", '! "$@"', "not", *line],
+                "holds": ["sh", "-c", there if on else gone, "%s/"],
             }
         ],
         **commands,

@@ -416,12 +416,7 @@ def automation_sources(
     controllers: Iterable[object] = (),
 ) -> list[str]:
     """From where the automation account comes to `host`: the controllers, and behind a jump server also that."""
-
-    def addresses(name: str) -> list:
-        declared = hostvars[name].get("hardening_addresses") or hostvars[name].get("ansible_host") or name
-        return declared if isinstance(declared, (list, tuple)) else [declared]
-
-    inventory = flows.Inventory(groups, addresses, controllers)
+    inventory = flows.inventory(groups, hostvars, controllers)
     jumps = {name for group in jump_groups for name in inventory.members(group)}
     found = list(inventory.controllers)
     if host not in jumps or not found:

@@ -6,27 +6,32 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import re
 import secrets
 import urllib.parse
 from collections.abc import Mapping
 
+import yaml
+
 SECRET_BYTES = 20  # RFC 4226: 160 bits
 SHORTEST = 10  # bytes, of a secret that was supplied
 SCRATCH_CODES = 5
-SHEET = """{person} at {issuer}
+DOCUMENT = """# Made by rampart.hardening.mfa_enrol and encrypted as a whole; look at it with ansible-vault view
+"""
+PAGE = """{person} at {issuer}
 
-Scan this with an authenticator app on your phone:
+1. Scan this with an authenticator app on your phone:
 
-{qr}
-Or enter by hand: account {person}, secret {grouped}, time based, 6 digits, every 30 seconds.
+{picture}
+   Or give the app this address:
+   {uri}
+   Or enter by hand: account {person}, secret {grouped}, based on time, 6 digits, 30 seconds.
 
-If the phone is lost, each of these opens the account once, in place of a code. Print them and lock them away:
+2. Print these and lock them away. If the phone is gone, each opens the account once, in place of a code:
 
 {scratch}
-Destroy this file when the app shows codes.
+Destroy this page when the app shows codes.
 """
 
 
@@ -48,7 +53,7 @@ def problems(given: object) -> list[str]:
         secret = normalise(entry["secret"])
         try:
             length = len(base64.b32decode(secret + "=" * (-len(secret) % 8)))
-        except binascii.Error:
+        except ValueError:
             found.append(f"{where}: the secret is not base32 (A to Z, 2 to 7)")
             continue
         if length < SHORTEST:
@@ -81,20 +86,27 @@ def uri(person: str, entry: Mapping, issuer: str) -> str:
     )
 
 
-def sheet(person: str, entry: Mapping, issuer: str) -> tuple[bytes, bytes]:
-    """What the person is handed: a page of text and a picture (PNG). ImportError without segno."""
+def sheet(person: str, entry: Mapping, issuer: str) -> dict[str, bytes]:
+    """What the person is handed: a page of text (txt) and a picture (png). ImportError without segno."""
     import segno
 
-    code = segno.make(uri(person, entry, issuer), micro=False)
+    address = uri(person, entry, issuer)
+    code = segno.make(address, micro=False)
     text, picture = io.StringIO(), io.BytesIO()
     code.terminal(text, compact=True)
     code.save(picture, kind="png", scale=6)
     secret = normalise(entry["secret"])
-    page = SHEET.format(
+    page = PAGE.format(
         person=person,
         issuer=issuer,
-        qr=text.getvalue(),
+        picture=text.getvalue(),
+        uri=address,
         grouped=" ".join(secret[start : start + 4] for start in range(0, len(secret), 4)),
-        scratch="".join(f"    {number}\n" for number in entry["scratch_codes"]),
+        scratch="".join(f"   {number}\n" for number in entry["scratch_codes"]),
     )
-    return page.encode(), picture.getvalue()
+    return {"txt": page.encode(), "png": picture.getvalue()}
+
+
+def document(entries: Mapping) -> bytes:
+    """The file of variables."""
+    return (DOCUMENT + yaml.safe_dump({"hardening_totp_secrets": dict(entries)})).encode()

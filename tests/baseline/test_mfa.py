@@ -9,7 +9,6 @@ What people have is not touched: a try would be counted against them.
 
 from __future__ import annotations
 
-import datetime
 import json
 import pathlib
 import re
@@ -17,11 +16,10 @@ import shlex
 import time
 
 import pytest
-from ssh_logins import ELSEWHERE, Login, ask, attempt, automation_name, declared_sources
+from factors import DUO, SECRETS, day, enrolment, exempt, factors, grace, hardware, key_alone
+from ssh_logins import ELSEWHERE, Login, ask, attempt
 from testinfra.host import Host
 
-SECRETS = "/var/lib/rampart/mfa/totp"
-DUO = "/etc/rampart/mfa/duo.conf"
 DUO_KEYS = {  # what pam_duo 1.11 and later read; another key can make it let everybody in
     "failmode", "host", "ikey", "skey", "pushinfo", "autopush", "prompts", "https_timeout", "cafile", "http_proxy",
     "groups", "group", "fallback_local_ip", "accept_env_factor", "motd", "noverify", "send_gecos", "gecos_parsed",
@@ -40,46 +38,6 @@ def talk(host: Host, *questions: dict) -> list[dict]:
 def codes(host: Host) -> bool:
     """Whether PAM on this host asks for codes at all; hardware keys and Duo need none."""
     return host.run("grep -rqs '^auth.*pam_google_authenticator' /etc/pam.d").rc == 0
-
-
-def day(policy: dict) -> str:
-    return str(policy.get("mfa_grace_until") or policy.get("hardening_mfa_grace_until") or "")
-
-
-def grace(policy: dict) -> bool:
-    """Whether whoever has no factor still gets in today."""
-    return day(policy) >= str(datetime.datetime.now(datetime.UTC).date())
-
-
-def factors(policy: dict) -> dict[str, list[str]]:
-    """The factors that each person of the policy may show."""
-    default = policy.get("hardening_mfa_factors", ["totp"])
-    people = {
-        person["name"]: person.get("mfa") or default
-        for person in policy.get("hardening_admins", [])
-        if person.get("state") != "absent"
-    }
-    sealed = (policy.get("hardening_break_glass") or {}).get("name")
-    return people | ({sealed: ["totp"]} if sealed else {})
-
-
-def hardware(policy: dict, only: bool = False) -> list[str]:
-    """The people whose hardware key counts; those of them who have nothing else."""
-    keys = {
-        person["name"]
-        for person in policy.get("hardening_admins", [])
-        if any(str(key).startswith("sk-") for key in person.get("ssh_keys") or [])
-    }
-    return [
-        name for name, has in factors(policy).items() if "key" in has and name in keys and (not only or has == ["key"])
-    ]
-
-
-def exempt(policy: dict) -> dict[str, list[str]]:
-    """The accounts of machines, and from where they come."""
-    found = {one["name"]: [str(source) for source in one["from"]] for one in policy.get("hardening_mfa_exempt", [])}
-    name = automation_name(policy)
-    return found | ({name: declared_sources(policy)} if name else {})
 
 
 def open_chains(login: Login) -> list[str]:
@@ -105,7 +63,7 @@ def test_ssh(sshd, policy, logins, evidence):
     for login in logins:
         asked.setdefault(login.settings["authenticationmethods"], []).append(str(login))
     evidence({methods: len(who) for methods, who in asked.items()})
-    spared = {*exempt(policy), *hardware(policy, only=True)}
+    spared = key_alone(sshd, policy)
     alone = [
         str(login)
         for login in logins
@@ -239,27 +197,18 @@ def test_exempt(sshd, policy, logins, evidence):
     assert not anywhere, f"exempt wherever they come from: {', '.join(anywhere[:5])}"
     people = {*factors(policy), "root"}
     assert not people & set(spared), f"people are exempt: {', '.join(sorted(people & set(spared)))}"
-    only = set(hardware(policy, only=True))
+    allowed = key_alone(sshd, policy)
     others = [
         str(login)
         for login in logins
-        if login.settings["authenticationmethods"] == "publickey" and login.user not in {*spared, *only}
+        if login.settings["authenticationmethods"] == "publickey" and login.user not in allowed
     ]
     assert not others, f"exempt though nobody said so: {', '.join(others[:5])}"
 
 
 @pytest.mark.control("mfa.enrolled")
 def test_enrolled(host, policy, evidence):
-    secrets = host.run(f"ls {SECRETS} 2>/dev/null").stdout.split()
-    keys, duo = hardware(policy), host.run(f"test -s {DUO}").rc == 0
-    has = {"totp": lambda name: name in secrets, "key": lambda name: name in keys, "duo": lambda _name: duo}
-    group = policy.get("hardening_login_group", "ssh-login")
-    members = host.run(f"getent group {shlex.quote(group)}").stdout.strip().rpartition(":")[2].split(",")
-    everybody = factors(policy)
-    for name in members:
-        if name and name not in exempt(policy):
-            everybody.setdefault(name, ["totp"])
-    enrolled = {name: [one for one in may if has[one](name)] for name, may in everybody.items()}
+    enrolled = enrolment(host, policy)
     without = sorted(name for name, found in enrolled.items() if not found)
     until = f"get in with their key until {day(policy)}" if grace(policy) else "cannot log in"
     evidence(

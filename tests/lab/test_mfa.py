@@ -225,6 +225,7 @@ def host(request):
     assert one.manifest() == one.before
     assert re.search(r"changed=2 ", checked.stdout), checked.stdout
     one.said = one.site("-vvv", "--diff").stdout
+    one.sh("echo '* * * * * id -un >/tmp/cron.out' | crontab -u machine - && systemctl restart cron")
     assert f"not enrolled, get in with their key alone until {TODAY + datetime.timedelta(days=3)}: " in one.said
     yield one
     run(sys.executable, LAB, "host", "down", one.name)
@@ -302,11 +303,18 @@ def test_six_wrong_codes_lock_out_for_the_time_said(host):
 def test_whoever_is_not_enrolled_gets_in_until_the_day_and_not_after_it(host):
     assert host.gets_in("bob")
     assert host.asked == []
+    assert host.gets_in("bob", options=("-o", "BatchMode=yes"))  # as a program does
+    # the host keeps the day itself, without another run
+    until = (TODAY + datetime.timedelta(days=3)).strftime("%Y%m%d")
+    host.sh("sed -i.run s/$1/20200101/ /etc/pam.d/rampart-mfa", until)
+    assert not host.gets_in("bob", options=("-o", "BatchMode=yes"))
+    host.sh("mv /etc/pam.d/rampart-mfa.run /etc/pam.d/rampart-mfa")
     yesterday = str(TODAY - datetime.timedelta(days=1))
     said = host.site(hardening_mfa_grace_until=yesterday).stdout
     try:
         assert f"not enrolled, are shut out since {yesterday}: bob, mallory" in said
         assert not host.gets_in("bob")
+        assert not host.gets_in("bob", options=("-o", "BatchMode=yes"))
         assert not host.gets_in("mallory", PASSWORD)
         assert host.gets_in("alice", fresh("alice"))
     finally:
@@ -510,6 +518,17 @@ def test_what_would_end_badly_is_refused_and_nothing_is_changed(host, case):
         assert host.manifest() == before
     finally:
         host.sh("tar -xf /root/pam.tar -C /")
+
+
+def test_cron_goes_on(host):
+    """It asks PAM for credentials without a login before; a stack made for logins may refuse that."""
+    host.site()
+    host.sh("rm -f /tmp/cron.out")
+    for _second in range(75):
+        time.sleep(1)
+        if host.sh("cat /tmp/cron.out 2>/dev/null", check=False).strip() == "machine":
+            return
+    raise AssertionError(host.sh("journalctl -t CRON --no-pager -n 5"))
 
 
 def test_undo_takes_it_out_whole(host):

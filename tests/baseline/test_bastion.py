@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A jump server as it treats people: what sshd grants each kind of login, what runs, what was recorded."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import pytest
+from factors import key_alone
+from ssh_logins import automation_name, check, jump_server, server
+
+MOST_IDLE = {"session:shell": 3600, "direct-tcpip": 4 * 3600}  # seconds
+MOST_AT_ONCE = 100
+LOG = "/var/log/rampart/passages.log"
+RECORDINGS = "/var/log/sudo-io"
+REFUSES = ("No shell here", "/usr/sbin/nologin", "/bin/false")
+
+
+@pytest.fixture
+def jump(sshd, policy, not_applicable):
+    if not jump_server(policy):
+        not_applicable("it is no jump server")
+    return sshd
+
+
+def machines(policy: dict) -> set[str]:
+    found = {one["name"] for one in policy.get("hardening_mfa_exempt", [])} | {automation_name(policy)}
+    return found | set(policy.get("bastion_machines", []))
+
+
+def shells(policy: dict) -> set[str]:
+    """Who may have a shell."""
+    people = {one["name"] for one in policy.get("hardening_admins", []) if one.get("sudo", True)}
+    return set(policy.get("bastion_shells", people)) - machines(policy)
+
+
+def declared(policy: dict) -> set[str]:
+    """Hosts (names and addresses) and ports that flows lead to from this host, in sshd's words."""
+    found = set()
+    hosts = policy["all_hosts"]
+    here = {"any", "all", policy["name"], *policy["groups"], *map(str, hosts[policy["name"]]["addresses"])}
+    for flow in policy.get("bastion_flows", policy.get("hardening_flows", [])):
+        sources = flow["from"] if isinstance(flow["from"], list) else [flow["from"]]
+        targets = flow["to"] if isinstance(flow["to"], list) else [flow["to"]]
+        ports = flow.get("port", [])
+        ports = ports if isinstance(ports, list) else [ports]
+        if flow.get("proto", "tcp") != "tcp" or not any(leads_from(str(one), here) for one in sources):
+            continue
+        for name, entry in hosts.items():
+            if name != policy["name"] and {"all", name, *entry["groups"]} & set(map(str, targets)):
+                spelled = [name, *map(str, entry["addresses"])]
+                for port in ports:
+                    first, _dash, last = str(port).partition("-")
+                    numbers = range(int(first), int(last or first) + 1)
+                    found |= {f"[{one}]:{n}" if ":" in one else f"{one}:{n}" for one in spelled for n in numbers}
+    return found
+
+
+def leads_from(source: str, here: set[str]) -> bool:
+    if source in here:
+        return True
+    try:
+        network = ipaddress.ip_network(source)
+    except ValueError:
+        return False
+    return any(re.fullmatch(r"[\da-f.:]+", one) and ipaddress.ip_address(one) in network for one in here)
+
+
+@pytest.mark.control("bastion.destinations")
+def test_destinations(jump, policy, logins, evidence):
+    allowed = {login.settings["permitopen"] for login in logins}
+    evidence({"PermitOpen": sorted(allowed)})
+    more = {place for value in allowed for place in value.split()} - declared(policy) - {"none"}
+    assert not more, f"open though no flow says so: {', '.join(sorted(more)[:5])}"
+
+
+@pytest.mark.control("bastion.forwarding")
+def test_forwarding(jump, logins, evidence):
+    shut = dict.fromkeys(("allowagentforwarding", "x11forwarding", "permittunnel", "gatewayports"), "no")
+    check(evidence, logins, allowstreamlocalforwarding="no", allowtcpforwarding={"local", "no"}, permitlisten="none",
+          **shut)  # fmt: skip
+
+
+@pytest.mark.control("bastion.no_shell")
+def test_no_shell(jump, policy, logins, evidence):
+    allowed = shells(policy) | machines(policy) | {"root"}
+    others = {login.user: login.settings for login in logins if login.user not in allowed}
+    evidence({name: settings["forcecommand"] for name, settings in others.items()})
+    loose = [
+        name
+        for name, settings in others.items()
+        if not settings["forcecommand"].startswith(("internal-sftp", "/usr/lib/openssh/sftp-server"))
+        and not (any(word in settings["forcecommand"] for word in REFUSES) and settings["permittty"] == "no")
+    ]
+    assert not loose, f"have a shell and no administration here: {', '.join(loose[:5])}"
+
+
+@pytest.mark.control("bastion.recording")
+def test_recording(jump, policy, logins, evidence, not_applicable):
+    people = {login.user: login.settings["forcecommand"] for login in logins if login.user in shells(policy)}
+    if not people:
+        not_applicable("nobody has a shell here")
+    place = jump.run(f"stat -c '%U %a' {RECORDINGS}").stdout.strip()
+    kept = jump.run(f"find {RECORDINGS} -name timing | wc -l").stdout.strip()
+    evidence({"shells": people, "recordings": kept, RECORDINGS: place})
+    assert place == "root 700", f"{RECORDINGS} is {place or 'not there'}"
+    for name, command in people.items():
+        assert command.startswith("/"), f"{name} has a shell that is not recorded: {command}"
+        listed = jump.check_output(f"sudo -n -l -U {name}") if jump.run(f"id {name}").rc == 0 else command
+        assert command in listed, f"{name} may not start {command} under sudo"
+    rules = jump.check_output("cat /etc/sudoers /etc/sudoers.d/*")
+    assert re.search(r"(?m)^Defaults!\S+ .*\blog_output\b", rules), "sudo is not told to record"
+
+
+@pytest.mark.control("bastion.passages")
+def test_passages(jump, evidence):
+    settings = server(jump)
+    place = jump.run(f"stat -c '%U %a' {LOG} 2>/dev/null").stdout.strip()
+    running = jump.run("systemctl is-active rampart-passages.service").stdout.strip()
+    last = jump.run(f"tail -n 3 {LOG} 2>/dev/null").stdout.splitlines()
+    evidence({"log": place or "nothing written yet", "service": running, "last": last})
+    assert "direct_tcpip" in settings.get("logverbose", ""), "sshd does not say where connections go"
+    assert running == "active", f"what sshd says is not written down: {running}"
+    assert not place or re.fullmatch(r"root 6[04]0", place), f"{LOG} is {place}"
+
+
+@pytest.mark.control("bastion.session_limits")
+def test_session_limits(jump, evidence):
+    limits = dict(re.findall(r"(\S+)=(\d+[smh]?)", server(jump).get("channeltimeout", "")))
+    longest = jump.run("cat /etc/systemd/system/session-.scope.d/*.conf 2>/dev/null").stdout
+    total = re.search(r"(?m)^RuntimeMaxSec=(\d+)$", longest)
+    live = jump.run(
+        "systemctl list-units --type=scope --no-legend --plain 'session-*' | cut -d' ' -f1 | head -n 1 | "
+        "xargs -r systemctl show -p RuntimeMaxUSec --value"
+    ).stdout.strip()
+    evidence({"ChannelTimeout": limits, "RuntimeMaxSec": total and total[1], "a session now": live})
+    for kind, most in MOST_IDLE.items():
+        number, unit = re.fullmatch(r"(\d+)([smh]?)", limits.get(kind, "0")).groups()
+        assert 0 < int(number) * {"m": 60, "h": 3600}.get(unit, 1) <= most, f"{kind} may be idle: {limits.get(kind)}"
+    assert total and int(total[1]) <= 24 * 3600, "a session may last for ever"
+    assert live != "infinity", "a session that is open now may last for ever"
+
+
+@pytest.mark.control("bastion.guessing")
+def test_guessing(jump, evidence):
+    settings = server(jump)
+    keywords = ("persourcemaxstartups", "maxauthtries", "persourcepenalties")
+    evidence({keyword: settings[keyword] for keyword in keywords if keyword in settings})
+    most = settings["persourcemaxstartups"]
+    assert most.isdigit() and int(most) <= MOST_AT_ONCE, f"logins under way from one address: {most}"
+    assert settings.get("persourcepenalties") != "no", "failed logins have no consequence for their address"
+
+
+@pytest.mark.control("bastion.mfa")
+def test_mfa(jump, policy, logins, evidence):
+    allowed = key_alone(jump, policy)
+    methods = {str(login): login.settings["authenticationmethods"] for login in logins if login.user not in allowed}
+    evidence({value: list(methods.values()).count(value) for value in methods.values()})
+    alone = [
+        login for login, value in methods.items() if not all("keyboard-interactive" in chain for chain in value.split())
+    ]
+    assert not alone, f"a key is enough for {', '.join(alone[:5])}"
