@@ -17,7 +17,7 @@ SHELL = "/usr/local/lib/rampart/shell"
 READER = "/usr/local/lib/rampart/passages"
 FILES = {
     "shell": (SHELL, "0755"),
-    "reader": (READER, "0755"),
+    "reader": (READER, "0644"),
     "sudoers": ("/etc/sudoers.d/rampart-bastion", "0440"),
     "unit": ("/etc/systemd/system/rampart-passages.service", "0644"),
     "scope": ("/etc/systemd/system/session-.scope.d/rampart-bastion.conf", "0644"),

@@ -63,6 +63,8 @@ MODES = {
     "500-later": {"auth": refused(50000, "Internal server error")},
     "slow": {"delay": "preauth"},
     "slow-later": {"delay": "auth"},
+    # the host has another secret key than the service
+    "bad-signature": {},
     # not the service at all
     "wrong-ca": {},
     "wrong-name": {},
@@ -83,10 +85,10 @@ def bson(document):
     return struct.pack("<i", len(body) + 5) + body + b"\0"
 
 
-def signature(method, host, path, arguments):
+def signature(skey, method, host, path, arguments):
     """As pam_duo signs a request: no date in it, SHA-1, and the host without its port."""
     query = "&".join(sorted("=".join(urllib.parse.quote(part, safe="") for part in pair) for pair in arguments))
-    return hmac.new(SKEY.encode(), "\n".join((method, host, path, query)).encode(), hashlib.sha1).hexdigest()
+    return hmac.new(skey.encode(), "\n".join((method, host, path, query)).encode(), hashlib.sha1).hexdigest()
 
 
 class Call(http.server.BaseHTTPRequestHandler):
@@ -111,7 +113,8 @@ class Call(http.server.BaseHTTPRequestHandler):
         ikey, __, signed = base64.b64decode(text).decode().partition(":")
         if ikey != IKEY:
             return refused(40102, "Invalid integration key in request credentials")
-        right = signature(self.command, self.headers["Host"].partition(":")[0], path, arguments)
+        skey = SKEY[::-1] if self.server.mode() == "bad-signature" else SKEY
+        right = signature(skey, self.command, self.headers["Host"].partition(":")[0], path, arguments)
         if not hmac.compare_digest(signed, right):
             return refused(40103, "Invalid signature in request credentials")
         return None

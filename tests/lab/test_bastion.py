@@ -351,8 +351,14 @@ def test_the_evidence_says_so(jump):
 
 BREAK = f"""
 cp {DROPIN} /root/dropin
-printf 'Match User alice,bob,nobody\\n PermitOpen any\\n ForceCommand none\\n PermitListen any\\n AllowTcpForwarding yes\\n \
-AuthenticationMethods publickey\\n' >/etc/ssh/sshd_config.d/00-a.conf
+cat >/etc/ssh/sshd_config.d/00-a.conf <<'END'
+Match User alice,bob,nobody
+    PermitOpen any
+    ForceCommand none
+    PermitListen any
+    AllowTcpForwarding yes
+    AuthenticationMethods publickey
+END
 sed -i '/^LogVerbose/d; /^ChannelTimeout/d; /^PerSourceMaxStartups/d' {DROPIN}
 systemctl stop rampart-passages; systemctl reload ssh
 """

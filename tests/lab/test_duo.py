@@ -25,6 +25,7 @@ OUTCOMES = {
     "no-phone": (False, False),
     "stopped": (False, True),
     "slow": (False, True),
+    "bad-signature": (False, True),
     "401": (False, True),
     "500": (False, True),
     "garbage": (False, True),
@@ -53,6 +54,7 @@ TRAPS = {
     "no look at the certificate": (f"echo noverify = yes >>{CONF}", "wrong-ca"),
     "no certificates to look for": (f"sed -i 's/^cafile.*/cafile =/' {CONF}", "wrong-ca"),
 }
+
 
 class DuoHost(Host):
     """Alice's factor is Duo, and nothing else; the others have what they have in test_mfa."""
@@ -110,11 +112,6 @@ def test_who_gets_in_when_the_service_does_what(host, failmode):
             found[mode] = host.gets_in("alice")
             assert host.asked == []  # there is nothing to answer: the phone rings
         assert found == {mode: outcome[failmode == "safe"] for mode, outcome in OUTCOMES.items()}
-        host.duo.mode("allow")
-        host.sh(f"cp -p {CONF} /root/duo.conf; sed -i 's/^skey.*/skey = {SKEY[::-1]}/' {CONF}")
-        assert host.gets_in("alice") == (failmode == "safe")  # a bad signature
-        assert [call["status"] for call in host.duo.asked()] == [401]
-        host.sh(f"cp -p /root/duo.conf {CONF}")
     finally:
         host.failmode("secure")
         host.site()
@@ -139,7 +136,8 @@ def test_nobody_elses_phone_rings_and_no_phone_without_the_key(host):
 
 
 def test_a_passcode_where_the_phone_is_not_rung(host, conf):
-    host.sh(f"sed -i 's/^autopush.*/autopush = no/' {CONF}")
+    host.sh(f"sed -i 's/^autopush.*/autopush = no/' {CONF}; sum=$(sha256sum <{CONF}); "
+            f"sed -i \"s/ [0-9a-f]\\{{64\\}}$/ ${{sum%  -}}/\" {STACK}")  # fmt: skip
     host.duo.mode("allow")
     for answer, outcome in ((PASSCODE, True), ("000000", False), ("1", True), ("", False)):
         assert host.answers(answer) == outcome, answer

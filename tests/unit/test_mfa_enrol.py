@@ -58,8 +58,9 @@ class Desk:
         said = self.run("ansible-playbook", "rampart.hardening.mfa_enrol", "-i", "inventory.json", *argv)
         return int(re.search(r"changed=(\d)", said)[1]), said
 
-    def enrol(self, hosts=HOSTS, passwords=PASSWORDS, check=False, **args):
+    def enrol(self, hosts=None, passwords=None, check=False, **args):
         """What the action returns. Hosts see what is in the file of variables, unless they have their own secrets."""
+        hosts, passwords = HOSTS if hosts is None else hosts, PASSWORDS if passwords is None else passwords
         loader = DataLoader()
         loader.set_vault_secrets([(name, VaultSecret(word)) for name, word in passwords.items()])
         task = SimpleNamespace(args={"output": self.folder / "out", **args}, check_mode=check, diff=True, async_val=0)
