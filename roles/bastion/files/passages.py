@@ -45,9 +45,13 @@ class Follower:
             self.tell(when, session, "passage", target=target)
         self.asked.clear()
 
-    def take(self, when, pid, text):
-        """One line of sshd: when (ISO 8601), which process, what."""
-        accepted = ACCEPTED.search(text)
+    def take(self, when, pid, text, root):
+        """One line of sshd: when (ISO 8601), which process, what, and whether root's process said it.
+
+        Anybody may call himself sshd in the journal. Who logs in, and as which process, root's lines alone say; the
+        process id is what the kernel says.
+        """
+        accepted = ACCEPTED.search(text) if root else None
         if accepted and pid not in self.sessions:  # with two factors it says so once for each
             method, person, address, port = accepted.groups()
             self.sessions[pid] = {"id": pid, "person": person, "source": f"{address}:{port}", "began": when}
@@ -55,7 +59,7 @@ class Follower:
         session = self.sessions.get(pid)
         if accepted or session is None:
             return
-        child, target, denied = CHILD.search(text), TARGET.search(text), DENIED.search(text)
+        child, target, denied = root and CHILD.search(text), TARGET.search(text), DENIED.search(text)
         if target or pid in self.asked and not denied:
             self.settle()
         if child:
@@ -69,7 +73,7 @@ class Follower:
             self.tell(when, session, "session", kind=SESSION.search(text).group(1).replace(" ", "_"))
         elif BYTES.search(text):
             session["bytes"] = BYTES.search(text).groups()
-        elif ENDED.search(text) and pid == session["id"]:
+        elif root and ENDED.search(text) and pid == session["id"]:
             self.settle()
             sent, received = session.get("bytes", ("unknown", "unknown"))
             self.tell(when, session, "logout", began=session["began"], sent=sent, received=received)
@@ -87,8 +91,7 @@ def stamp(micro):
 
 
 def main():
-    # _COMM is what the kernel says, not what the line says of itself
-    argv = ["journalctl", "--follow", "--output=json", "--lines=0", *(f"_COMM={name}" for name in PROGRAMS)]
+    argv = ["journalctl", "--follow", "--output=json", "--lines=0", *(f"--identifier={name}" for name in PROGRAMS)]
     follower, rest = Follower(write), b""
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as journal:
         pipe = journal.stdout.fileno()
@@ -103,7 +106,8 @@ def main():
             for line in lines:
                 entry = json.loads(line)
                 if isinstance(entry.get("MESSAGE"), str) and entry.get("_PID"):
-                    follower.take(stamp(int(entry["__REALTIME_TIMESTAMP"])), int(entry["_PID"]), entry["MESSAGE"])
+                    when, root = stamp(int(entry["__REALTIME_TIMESTAMP"])), entry.get("_UID") == "0"
+                    follower.take(when, int(entry["_PID"]), entry["MESSAGE"], root)
 
 
 if __name__ == "__main__":
