@@ -103,8 +103,11 @@ def policy_trouble(policy: Mapping) -> list[str]:
             found.append(f"hardening_duo: pam_duo is not given {', '.join(unknown)}")
         if duo.get("failmode", "secure") not in FAIL_MODES:
             found.append(f"hardening_duo: failmode is one of {', '.join(FAIL_MODES)}")
-        if any("\n" in str(value) for value in duo.values()):
-            found.append("hardening_duo: a value has more than one line")
+        odd = [key for key, value in duo.items() if not re.fullmatch(r"\S{1,150}", str(value))]
+        if odd:  # an empty cafile is no look at the certificate at all; a line of 200 characters is not read
+            found.append(f"hardening_duo: empty, with blanks or longer than 150 characters: {', '.join(sorted(odd))}")
+        if not str(duo.get("https_timeout", 5)).isdigit() or int(duo.get("https_timeout", 5)) < 1:
+            found.append("hardening_duo: https_timeout is at least 1 second; 0 would wait for ever")
     return found
 
 

@@ -111,12 +111,13 @@ class Host:
         variables.update(ansible_user="automation", ansible_ssh_private_key_file=str(KEYS / "automation"))
         hashed = run("openssl", "passwd", "-6", "-stdin", input=PASSWORD).stdout.strip()
         factors = {"carol": ["key"], "dave": ["key", "totp"]}
+        plugged_in = {person: {"u2f": [":a2V5aGFuZGxl,cHVibGlja2V5,es256,+presence"]} for person in ("carol", "grace")}
         owned = {"carol": ["carol", "carol-sk", "carol-touch"], "dave": ["dave", "dave-sk"]}
         self.policy = inventory["all"]["vars"] | {
             "hardening_admins": [
                 {"name": person, "password_hash": hashed, "sudo": person != "carol",
                  "ssh_keys": [public(self.keys / key) for key in owned.get(person, [person])],
-                 **({"mfa": factors[person]} if person in factors else {})}
+                 **({"mfa": factors[person]} if person in factors else {}), **plugged_in.get(person, {})}
                 for person in PEOPLE
             ],
             "hardening_break_glass": {"name": "sealed", "password_hash": hashed},
@@ -389,6 +390,12 @@ def test_the_console_asks(host):
     assert host.console("judy", wrong("judy"), PASSWORD) == (["code", "password"], False)
 
 
+def test_a_key_that_is_not_plugged_in_opens_nothing_and_keeps_nobody_from_another_factor(host):
+    """pam_u2f is real and there is no key here; what happens with one is not shown."""
+    assert host.console("carol", PASSWORD) == (["password"], False)
+    assert host.console("grace", fresh("grace"), PASSWORD) == (["code", "password"], True)
+
+
 def test_the_sealed_account_opens_the_console_with_a_scratch_code(host):
     assert host.console("sealed", SEALED_CODES[0], PASSWORD) == (["code", "password"], True)
     assert host.console("sealed", SEALED_CODES[0], PASSWORD) == (["code", "password"], False)
@@ -546,6 +553,8 @@ def test_no_secret_is_in_any_output_or_log(host):
     assert "rampart" in journal
     secrets = [PASSWORD, *SEALED_CODES, "55555555"]
     secrets += [secret_of(person) for person in (*PEOPLE, "sealed", "new") if person not in UNENROLLED]
-    for text in (host.said, journal):
+    evidence = [path.read_text(encoding="utf-8") for path in (host.state / "evidence").rglob("*") if path.is_file()]
+    assert len(evidence) >= 3
+    for text in (host.said, journal, *evidence):
         found = [secret for secret in secrets if secret in text]
         assert not found, found

@@ -89,7 +89,9 @@ def test_without_a_service_all_of_it_is_taken_out():
         ({"exempt": [{"name": "root", "from": ["10.0.0.1"], "reason": "x"}]}, "root is a person"),
         ({"factors": "duo", "duo": {"host": "x"}}, "hardening_duo lacks ikey, skey"),
         ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s", "fail": "x"}}, "is not given fail"),
-        ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s\nfailmode=safe"}}, "more than one line"),
+        ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s\nfailmode=safe"}}, "with blanks"),
+        ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s", "cafile": ""}}, "empty, with blanks"),
+        ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s", "https_timeout": 0}}, "at least 1 second"),
         ({"factors": "duo", "duo": {"host": "x", "ikey": "i", "skey": "s", "failmode": "open"}}, "failmode is one of"),
         (
             {"admins": [{"name": "carol", "ssh_keys": [SK], "mfa": ["key"]}, {"name": "alice"}]},
