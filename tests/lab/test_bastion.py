@@ -318,6 +318,14 @@ def test_a_session_ends_after_its_time(jump):
     assert "RuntimeMaxSec=43200" in scope
     mine = "grep -o 'session-[^/]*scope' /proc/self/cgroup | head -n 1"
     assert jump.does("automation", f"systemctl show -p RuntimeMaxUSec --value $({mine})")[1].strip() == "12h"
+    shorten = "sed -i s/=43200/=4/ /etc/systemd/system/session-.scope.d/rampart-bastion.conf; systemctl daemon-reload"
+    sh(jump.name, shorten)
+    try:
+        began = time.monotonic()
+        assert jump.does("alice", "sleep 60; echo awake")[1] == ""
+        assert time.monotonic() - began < 30
+    finally:
+        sh(jump.name, shorten.replace("=43200/=4", "=4/=43200"))
 
 
 def test_the_partner_keeps_what_the_host_forces(jump, target):
