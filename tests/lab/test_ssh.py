@@ -274,7 +274,7 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
 def test_the_drop_in_is_read_first(host, history):
     host.history(**history)
     before, __ = assert_settles(host)
-    assert host.sh(f"head -n 1 {CONFIG}").strip() == f"Include {DROPIN}"
+    assert host.sh(f"head -n 1 {CONFIG}").strip() == f"Include {DROPIN.replace('.conf', '*.conf')}"
     assert_undone(host, before)
 
 
