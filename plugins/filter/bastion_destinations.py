@@ -39,6 +39,11 @@ options:
     type: list
     elements: str
     default: []
+  jump_groups:
+    description: The groups of the jump servers. A host that neither they nor the controllers reach is an error.
+    type: list
+    elements: str
+    default: [jump]
 """
 
 EXAMPLES = r"""

@@ -25,6 +25,7 @@ FILES = {
     "logrotate": ("/etc/logrotate.d/rampart-bastion", "0644"),
 }
 WANTED = "/etc/systemd/system/multi-user.target.wants/rampart-passages.service"
+LOOPBACK = re.compile(r"127\.|::1$|localhost$")
 SUDOERS = ["visudo", "-cf", "%s"]
 
 
@@ -34,20 +35,30 @@ def destinations(
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping],
     controllers: Iterable[object] = (),
+    jump_groups: Iterable[str] = ("jump",),
 ) -> list[str]:
     """What connections may be opened to from the jump server `host`, as sshd's PermitOpen has it.
 
     A host is listed under every name that a client may ask for: its inventory name and all of its addresses. FlowError
-    where the flows are wrong, or a range of ports is too wide to be listed.
+    where the flows are wrong, a range of ports is too wide to be listed, or Ansible would lose hosts.
     """
 
     def spelled(name: str) -> list[str]:
         own = hostvars[name].get("hardening_addresses") or []
-        return [str(one) for one in [name, hostvars[name].get("ansible_host"), *words(own)] if one]
+        # A loopback address is a forwarded port on the controller; from here it would be this jump server itself
+        listed = [str(one) for one in [name, hostvars[name].get("ansible_host"), *words(own)] if one]
+        return [one for one in listed if not LOOPBACK.match(one)]
 
     inventory = flows.inventory(groups, hostvars, controllers)
+    jumps = {host, *(name for group in jump_groups for name in inventory.members(group))}
+    parsed = flows.parse(declared, inventory)
+    if lost := unreached(parsed, jumps, hostvars, inventory):
+        raise flows.FlowError(
+            f"no flow opens the SSH port of {', '.join(lost)} to a jump server or to the controllers: Ansible would "
+            "not get there any more. Add to hardening_flows: {from: jump, to: …, port: …}"
+        )
     found = []
-    for flow in flows.parse(declared, inventory):
+    for flow in parsed:
         if flow.proto != "tcp" or not inventory.covers(flow.sources, host):
             continue
         ports = [port for first, last in flow.ports for port in range(first, min(last, first + MOST_PORTS) + 1)]
@@ -66,10 +77,38 @@ def destinations(
     return list(dict.fromkeys(found))
 
 
+def unreached(
+    parsed: list[flows.Flow], jumps: set[str], hostvars: Mapping[str, Mapping], inventory: flows.Inventory
+) -> list[str]:
+    """The hosts (name:port) whose SSH port is opened neither to a jump server nor to the controllers."""
+    found = []
+    for name in sorted(inventory.hosts - jumps):
+        if str(hostvars[name].get("ansible_connection") or "ssh").rpartition(".")[2] not in ("ssh", "smart"):
+            continue
+        port = int(hostvars[name].get("ansible_port") or 22)
+        opened = [
+            flow.sources
+            for flow in parsed
+            if flow.proto == "tcp"
+            and any(first <= port <= last for first, last in flow.ports)
+            and inventory.covers(flow.destinations, name)
+        ]
+        # an address or a network may be a controller's
+        if not any(
+            any(end.kind != "name" for end in sources) or any(inventory.covers(sources, jump) for jump in jumps)
+            for sources in opened
+        ):
+            found.append(f"{name}:{port}")
+    return found
+
+
 def forced_by_site(survey: Mapping) -> list[str]:
     """The accounts for which the site itself forces a command, as for partners with SFTP: they have no shell anyway."""
     names = set()
     for one in ssh.of_site(survey["ssh"]["config"], "forcecommand"):
+        # with a further condition they would have a shell where it does not hold
+        if one["value"].lower() == "none" or not re.fullmatch(r"(?i)match\s+(user|group)[\s=]+\S+", one["match"]):
+            continue
         for kind, pattern in re.findall(r"(?i)\b(user|group)[\s=]+(\S+)", one["match"]):
             for word in pattern.split(","):
                 names |= {word} if kind.lower() == "user" else set(survey["accounts"]["groups"].get(word, []))
@@ -115,6 +154,12 @@ def plan(
 def change(survey: Mapping, plan: Mapping, sshd: str, contents: Mapping[str, str]) -> dict:
     """The arguments of the confirmed change. `contents` are the rendered files, by their names in FILES."""
     found = ssh.takeover(survey["ssh"], sshd, BASTION_DROPIN)
+    widened = [
+        f"{ssh.where(one)} limits where these may pass to, and the flows would widen it: take it out, or waive "
+        "bastion.destinations"
+        for one in ssh.of_site(survey["ssh"]["config"], "permitopen")
+        if one["match"] and one["value"].lower() != "any" and "\nPermitOpen " in sshd
+    ]
     files = [
         {"path": FILES[name][0], "content": text, "mode": FILES[name][1],
          **({"validate": SUDOERS} if name == "sudoers" else {})}
@@ -136,7 +181,7 @@ def change(survey: Mapping, plan: Mapping, sshd: str, contents: Mapping[str, str
                         "systemctl daemon-reload; fi"]  # fmt: skip
     systemd = survey["system"]["init"] == "systemd"
     return {
-        "refuse": [*plan["refuse"], *found["refuse"]],
+        "refuse": [*plan["refuse"], *found["refuse"], *widened],
         "notes": [*plan["notes"], *(f"overrides {one}" for one in found["overridden"])],
         "files": files,
         "validate": [["visudo", "-c"], *ssh.validation(survey["ssh"])],

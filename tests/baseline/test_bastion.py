@@ -16,7 +16,7 @@ MOST_IDLE = {"session:shell": 3600, "direct-tcpip": 4 * 3600}  # seconds
 MOST_AT_ONCE = 100
 LOG = "/var/log/rampart/passages.log"
 RECORDINGS = "/var/log/sudo-io"
-REFUSES = ("No shell here", "/usr/sbin/nologin", "/bin/false")
+REFUSES = ("/usr/local/lib/rampart/shell refuse", "/usr/sbin/nologin", "/bin/false")
 
 
 @pytest.fixture
@@ -84,6 +84,11 @@ def test_forwarding(jump, logins, evidence):
           **shut)  # fmt: skip
 
 
+def home_first(settings: dict) -> bool:
+    """Whether the shell that starts the forced command reads what is in the person's home before."""
+    return "HOME=/nonexistent" not in settings.get("setenv", "").split() or settings["permituserrc"] != "no"
+
+
 @pytest.mark.control("bastion.no_shell")
 def test_no_shell(jump, policy, logins, evidence):
     allowed = shells(policy) | machines(policy) | {"root"}
@@ -96,17 +101,24 @@ def test_no_shell(jump, policy, logins, evidence):
         and not (any(word in settings["forcecommand"] for word in REFUSES) and settings["permittty"] == "no")
     ]
     assert not loose, f"have a shell and no administration here: {', '.join(loose[:5])}"
+    around = [
+        name for name, settings in others.items() if home_first(settings) and "rampart" in settings["forcecommand"]
+    ]
+    assert not around, f"get a shell by what is in their home: {', '.join(around[:5])}"
 
 
 @pytest.mark.control("bastion.recording")
 def test_recording(jump, policy, logins, evidence, not_applicable):
-    people = {login.user: login.settings["forcecommand"] for login in logins if login.user in shells(policy)}
+    granted = {login.user: login.settings for login in logins if login.user in shells(policy)}
+    people = {name: settings["forcecommand"] for name, settings in granted.items()}
     if not people:
         not_applicable("nobody has a shell here")
     place = jump.run(f"stat -c '%U %a' {RECORDINGS}").stdout.strip()
     kept = jump.run(f"find {RECORDINGS} -name timing | wc -l").stdout.strip()
     evidence({"shells": people, "recordings": kept, RECORDINGS: place})
     assert place == "root 700", f"{RECORDINGS} is {place or 'not there'}"
+    around = [name for name, settings in granted.items() if home_first(settings)]
+    assert not around, f"go around the recording by what is in their home: {', '.join(around)}"
     for name, command in people.items():
         assert command.startswith("/"), f"{name} has a shell that is not recorded: {command}"
         listed = jump.check_output(f"sudo -n -l -U {name}") if jump.run(f"id {name}").rc == 0 else command

@@ -293,6 +293,90 @@ def test_recording_cannot_be_gone_around(jump):
     assert "denied" in run(*jump.ssh("alice"), "cat /var/log/sudo-io/alice/*/log", check=False).stderr.lower()
 
 
+# What people have in their home is theirs to write, and was there before the role came
+HOME = r"""
+cd /home/$1
+cp -p .bashrc /root/bashrc
+# only what runs outside sudo, that is, before the recording
+printf '%s\n' '[ "$(cat /proc/$PPID/comm)" = sudo ] || exec /bin/bash --norc --noprofile' | cat - /root/bashrc >.bashrc
+printf 'PS4 DEFAULT="$(touch /tmp/around)"\nSHELLOPTS DEFAULT=xtrace\n' >.pam_environment
+install -d -o $1 .ssh; echo 'touch /tmp/around' >.ssh/rc; chown $1: .pam_environment .ssh/rc
+"""
+
+
+@pytest.mark.parametrize("person", ["alice", "bob"])
+def test_nothing_in_a_home_runs_before_what_sshd_forces(jump, person):
+    before = len(recordings(jump, person))
+    sh(jump.name, f"set -- {person}; {HOME}")
+    try:
+        done = subprocess.run(jump.ssh(person), input="echo around-$((5*5)); cat", capture_output=True, text=True,
+                              check=False, timeout=25)  # fmt: skip
+    finally:
+        sh(jump.name, f"cd /home/{person}; cp -p /root/bashrc .bashrc; rm .pam_environment .ssh/rc")
+    assert sh(jump.name, "ls /tmp/around 2>/dev/null", check=False) == ""
+    if person == "bob":
+        assert "around-25" not in done.stdout and "No shell here" in done.stderr
+    else:
+        assert len(recordings(jump, person)) == before + 1, done
+
+
+def test_commands_that_come_without_a_terminal_are_recorded(jump):
+    known = set(recordings(jump, "alice"))
+    subprocess.run([*jump.ssh("alice"), "sh"], input="x=quietly; : $x\n", text=True, check=True, timeout=25)
+    (new,) = set(recordings(jump, "alice")) - known
+    assert "x=quietly" in sh(jump.name, f"cat {new.removesuffix('timing')}stdin | zcat -f")
+
+
+def test_a_full_disk_keeps_nobody_out(jump):
+    pid = run("podman", "inspect", "-f", "{{.State.Pid}}", container(jump.name)).stdout.strip()
+    inside = ["nsenter", "-t", pid, "-m"]
+    run(*inside, "mount", "-t", "tmpfs", "-o", "size=16k", "none", "/var/log/sudo-io")
+    try:
+        run(*inside, "dd", "if=/dev/zero", "of=/var/log/sudo-io/full", "bs=1k", "count=99", check=False)
+        assert jump.does("alice", "echo in")[1].strip() == "in"
+    finally:
+        run(*inside, "umount", "/var/log/sudo-io")
+
+
+def test_the_log_misses_nothing_while_its_service_is_not_there(jump, target, tmp_path):
+    control = ["-S", str(tmp_path / "socket")]
+    run(*jump.ssh("bob", "-M", "-fN", "-o", "ControlPersist=60", *control), timeout=25)
+    try:
+        began = time.monotonic()
+        sh(jump.name, "systemctl stop rampart-passages")
+        assert time.monotonic() - began < 4
+        before = log(jump).count("passage person=bob")
+        run(*jump.ssh("bob", *control, "-W", f"{target}:3306"), check=False, timeout=25)
+        sh(jump.name, "systemctl start rampart-passages")
+        for _try in range(20):
+            if log(jump).count("passage person=bob") > before:
+                break
+            time.sleep(0.3)
+        assert log(jump).count("passage person=bob") == before + 1
+        assert "login person=bob" not in log(jump).splitlines()[-1]
+    finally:
+        run(*jump.ssh("bob", *control, "-O", "exit"), check=False)
+
+
+def test_flows_that_would_cut_ansible_off_are_refused(jump):
+    before = sh(jump.name, MANIFEST)
+    done = jump.site("-e", json.dumps({"bastion_flows": [{"from": "jump", "to": "db", "port": 3306}]}), tags="bastion",
+                     check=False)  # fmt: skip
+    assert done.returncode != 0
+    assert "no flow opens the SSH port of behind:22" in " ".join(done.stdout.split())
+    assert sh(jump.name, MANIFEST) == before
+
+
+def test_where_the_site_lets_some_pass_is_not_widened(jump):
+    place = "/etc/ssh/sshd_config.d/60-site.conf"
+    sh(jump.name, f"printf 'Match User bob\\n PermitOpen none\\n' >{place}")
+    try:
+        done = jump.site(tags="bastion", check=False)
+    finally:
+        sh(jump.name, f"rm {place}")
+    assert "limits where these may pass to" in " ".join(done.stdout.split())
+
+
 def test_files_and_the_exit_status_come_through(jump, tmp_path):
     (tmp_path / "file").write_bytes(bytes(range(256)) * 40)
     base = jump.ssh("alice")[1:-1]
@@ -310,6 +394,9 @@ def test_an_idle_shell_is_ended(jump):
     began = time.monotonic()
     shell.expect(pexpect.EOF, timeout=IDLE + 8)
     assert time.monotonic() - began > IDLE - 3
+    shell = pexpect.spawn(jump.ssh("alice")[0], [*jump.ssh("alice", "-tt")[1:], "bash"], encoding="utf-8", timeout=15)
+    shell.expect(r"\$ ")
+    shell.expect(pexpect.EOF, timeout=IDLE + 8)
     assert jump.does("automation", f"sleep {IDLE + 3}; echo still here")[1].strip() == "still here"
 
 

@@ -20,6 +20,8 @@ HOSTVARS = {
     "w": {"ansible_host": "10.0.1.1", "hardening_addresses": ["10.0.1.1", "fd00::1"]},
     "d": {"ansible_host": "10.0.2.1"},
 }
+# Ansible gets everywhere, from elsewhere
+REACHED = {"from": "192.0.2.0/24", "to": "all", "port": 22}
 
 
 @pytest.mark.parametrize(
@@ -36,12 +38,12 @@ HOSTVARS = {
     ],
 )  # fmt: skip
 def test_what_is_declared_may_be_passed_through_to_under_every_name(flows, places):
-    assert bastion.destinations(flows, "j1", GROUPS, HOSTVARS) == places
+    assert bastion.destinations([*flows, REACHED], "j1", GROUPS, HOSTVARS) == places
 
 
 def test_a_range_too_wide_to_list_is_refused():
     with pytest.raises(FlowError, match="more than a jump server can list"):
-        bastion.destinations([{"from": "jump", "to": "db", "port": "1000-9000"}], "j1", GROUPS, HOSTVARS)
+        bastion.destinations([{"from": "jump", "to": "db", "port": "1000-9000"}, REACHED], "j1", GROUPS, HOSTVARS)
 
 
 def survey(*directives):
@@ -78,36 +80,100 @@ def follower():
     return one
 
 
+T, S = 1_800_000_000_000_000, 1_000_000  # 2027-01-15T08:00:00Z and a second, in microseconds
+
+
+def at(seconds):
+    return f"2027-01-15T08:00:{seconds:02}Z"
+
+
 TARGET = "debug1: serverloop.c:server_request_direct_tcpip():453 (pid=12): originator ::1 port 1, target {} port 22"
 DENIED = "Received request from 10.0.0.9 port 5000 to connect to host {} port 22, but the request was denied."
 
 
 def test_a_session_from_login_to_logout(follower):
-    follower.take("t1", 11, "Accepted publickey for bob from 10.0.0.9 port 5000 ssh2: ED25519 SHA256:x", True)
-    follower.take("t1", 11, "Accepted keyboard-interactive/pam for bob from 10.0.0.9 port 5000 ssh2", True)
-    follower.take("t2", 11, "User child is on pid 12", True)
-    follower.take("t3", 12, TARGET.format("w"), False)
-    follower.settle()
-    follower.take("t4", 12, TARGET.format("x"), False)
-    follower.take("t4", 12, DENIED.format("x"), False)
-    follower.take("t5", 12, TARGET.format("d"), False)
-    follower.take("t6", 12, "Connection closed by 10.0.0.9 port 5000", False)
-    follower.take("t6", 12, "Transferred: sent 30, received 40 bytes", False)
-    follower.take("t6", 11, "pam_unix(sshd:session): session closed for user bob", True)
+    follower.take(T + 1 * S, 11, "Accepted publickey for bob from 10.0.0.9 port 5000 ssh2: ED25519 SHA256:x", True)
+    follower.take(T + 1 * S, 11, "Accepted keyboard-interactive/pam for bob from 10.0.0.9 port 5000 ssh2", True)
+    follower.take(T + 2 * S, 11, "User child is on pid 12", True)
+    follower.take(T + 3 * S, 12, TARGET.format("w"), False)
+    follower.settle(T + 3 * S)
+    assert len(follower.lines) == 1  # it may still be refused
+    follower.settle(T + 4 * S)
+    follower.take(T + 4 * S, 12, TARGET.format("x"), False)
+    follower.take(T + 4 * S, 12, DENIED.format("x"), False)
+    follower.take(T + 5 * S, 12, TARGET.format("d"), False)
+    follower.take(T + 6 * S, 12, "Connection closed by 10.0.0.9 port 5000", False)
+    follower.take(T + 6 * S, 12, "Transferred: sent 30, received 40 bytes", False)
+    follower.take(T + 6 * S, 11, "pam_unix(sshd:session): session closed for user bob", True)
     who = "person=bob source=10.0.0.9:5000 session=11"
     assert follower.lines == [
-        f"t1 login {who} method=publickey", f"t3 passage {who} target=w:22", f"t4 refused {who} target=x:22",
-        f"t5 passage {who} target=d:22", f"t6 logout {who} began=t1 sent=30 received=40",
+        f"{at(1)} login {who} method=publickey", f"{at(3)} passage {who} target=w:22",
+        f"{at(4)} refused {who} target=x:22", f"{at(5)} passage {who} target=d:22",
+        f"{at(6)} logout {who} began={at(1)} sent=30 received=40",
     ]  # fmt: skip
     assert follower.sessions == {}
 
 
 def test_lines_that_are_not_roots_begin_and_end_nothing(follower):
-    follower.take("t1", 66, "Accepted publickey for root from 10.0.0.9 port 1 ssh2", False)
-    follower.take("t1", 66, TARGET.format("w"), False)
-    follower.take("t2", 11, "Accepted publickey for bob from 10.0.0.9 port 5000 ssh2", True)
-    follower.take("t2", 11, "User child is on pid 66", False)
-    follower.take("t3", 66, TARGET.format("w"), False)
-    follower.take("t4", 11, "pam_unix(sshd:session): session closed for user bob", False)
-    follower.settle()
+    follower.take(T + 1 * S, 66, "Accepted publickey for root from 10.0.0.9 port 1 ssh2", False)
+    follower.take(T + 1 * S, 66, TARGET.format("w"), False)
+    follower.take(T + 2 * S, 11, "Accepted publickey for bob from 10.0.0.9 port 5000 ssh2", True)
+    follower.take(T + 2 * S, 11, "User child is on pid 66", False)
+    follower.take(T + 3 * S, 66, TARGET.format("w"), False)
+    follower.take(T + 4 * S, 11, "pam_unix(sshd:session): session closed for user bob", False)
+    follower.settle(T + 9 * S)
     assert [line.split()[1] for line in follower.lines] == ["login"]
+
+
+def test_a_refusal_is_told_of_whoever_was_refused(follower):
+    for pid, name in ((11, "bob"), (21, "carol")):
+        follower.take(T, pid, f"Accepted publickey for {name} from 10.0.0.9 port {pid} ssh2", True)
+        follower.take(T, pid, f"User child is on pid {pid + 1}", True)
+    follower.take(T + 1, 12, TARGET.format("x"), False)
+    follower.take(T + 2, 22, TARGET.format("d"), False)  # of another session, before the answer to the first
+    follower.take(T + 3, 12, DENIED.format("x"), False)
+    follower.settle(T + 9 * S)
+    events = [line.split()[1:3] for line in follower.lines]
+    assert events[2:] == [["refused", "person=bob"], ["passage", "person=carol"]]
+
+
+def test_a_session_that_was_open_before_the_reader_came_is_known(follower):
+    follower.since = T + 3 * S
+    follower.take(T + 1 * S, 11, "Accepted publickey for bob from 10.0.0.9 port 5000 ssh2", True)
+    follower.take(T + 2 * S, 11, "User child is on pid 12", True)
+    follower.take(T + 3 * S, 12, TARGET.format("w"), False)
+    follower.take(T + 4 * S, 12, TARGET.format("d"), False)
+    follower.settle(T + 9 * S)
+    assert follower.lines == [f"{at(4)} passage person=bob source=10.0.0.9:5000 session=11 target=d:22"]
+
+
+def test_a_place_that_would_be_the_jump_server_itself_is_not_listed():
+    hosts = {**HOSTVARS, "d": {"ansible_host": "127.0.0.1", "hardening_addresses": ["10.0.2.1"]}}
+    places = bastion.destinations([{"from": "jump", "to": ["db", "web"], "port": 22}], "j1", GROUPS, hosts)
+    assert [place for place in places if place.startswith(("d", "127", "10.0.2"))] == ["d:22", "10.0.2.1:22"]
+
+
+@pytest.mark.parametrize(
+    ("flows", "lost"),
+    [
+        ([], "d:22, w:22"),
+        ([{"from": "jump", "to": "web", "port": 22}, {"from": "jump", "to": "db", "port": 3306}], "d:22"),
+        ([{"from": "web", "to": "all", "port": 22}], "d:22, w:22"),
+        ([{"from": "jump", "to": "all", "port": 22}], ""),
+        ([{"from": "j2", "to": "all", "port": 22}], ""),
+        ([{"from": "10.9.0.0/24", "to": "all", "port": "20-30"}], ""),
+    ],
+)
+def test_flows_that_would_cut_ansible_off_are_refused(flows, lost):
+    hosts = {**HOSTVARS, "gone": {"ansible_connection": "local"}}
+    groups = {**GROUPS, "all": [*GROUPS["all"], "gone"]}
+    if lost:
+        with pytest.raises(FlowError, match=f"no flow opens the SSH port of {lost} "):
+            bastion.destinations(flows, "j1", groups, hosts)
+    else:
+        bastion.destinations(flows, "j1", groups, hosts)
+
+
+@pytest.mark.parametrize("more", [{"value": "none"}, {"match": "Match User acme Address 10.0.0.0/8"}])
+def test_a_command_that_is_not_always_forced_is_no_reason_for_a_shell(more):
+    assert bastion.plan(survey({**directive("Match User acme"), **more}), [])["spared"] == []
