@@ -33,7 +33,8 @@ def machines(policy: dict) -> set[str]:
 
 def shells(policy: dict) -> set[str]:
     """Who may have a shell."""
-    people = {one["name"] for one in policy.get("hardening_admins", []) if one.get("sudo", True)}
+    admins = [one for one in policy.get("hardening_admins", []) if one.get("state") != "absent"]
+    people = {one["name"] for one in admins if one.get("sudo", True)}
     return set(policy.get("bastion_shells", people)) - machines(policy)
 
 

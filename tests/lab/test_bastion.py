@@ -82,7 +82,7 @@ class Jump:
         host |= {"ansible_user": "automation", "ansible_ssh_private_key_file": str(KEYS / "automation"),
                  "ansible_ssh_common_args": "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no"}  # fmt: skip
         policy |= {
-            "hardening_admins": [{"name": "alice", "ssh_keys": [keys["alice"]]},
+            "hardening_admins": [{"name": "alice", "ssh_keys": [keys["alice"]], "state": "present"},
                                  {"name": "bob", "ssh_keys": [keys["bob"]], "sudo": False}],
             "hardening_totp_secrets": {},
             "hardening_mfa_grace_until": str(datetime.date.today() + datetime.timedelta(days=9)),
