@@ -41,7 +41,7 @@ PAM_OUTPUTS = [
     *(f"/etc/pam.d/common-{name}" for name in ("account", "auth")),
 ]
 # In its file pam_google_authenticator keeps when codes were tried and which were used, and crosses out scratch codes
-TOTP_NOTES = r"^\d{8}\n| \d{7,}"
+TOTP_NOTES = r"^\d{8}\n| +\d{7,}| +$"
 STEP = 30  # seconds for which a code is shown
 
 
