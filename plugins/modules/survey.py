@@ -35,8 +35,8 @@ ansible_facts:
   type: dict
   contains:
     rampart_survey:
-      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall), C(mfa) and
-        C(kernel).
+      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall), C(mfa),
+        C(kernel) and C(login).
       type: dict
       returned: always
 '''
@@ -53,6 +53,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
     survey_firewall,
     survey_kernel,
+    survey_login,
     survey_mfa,
     survey_ssh,
 )
@@ -144,7 +145,8 @@ def main():
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
         'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(),
-        'kernel': survey_kernel.collect(run)}})
+        'kernel': survey_kernel.collect(run),
+        'login': survey_login.collect()}})
 
 
 if __name__ == '__main__':
