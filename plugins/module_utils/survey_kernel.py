@@ -86,7 +86,7 @@ def wired():
 
 def sysctls():
     """{path below /proc/sys: its value}, of those wanted parameters that this kernel has."""
-    found = {}
+    found = {'kernel/core_pattern': read(f'{SYSCTL}/kernel/core_pattern') or ''}
     for wanted in WANTED:
         path = sysctl_path(wanted[1])
         for one in [path.replace('*', name) for name in wired()] if '*' in path else [path]:
@@ -200,5 +200,5 @@ def collect(run):
     return {'writable': os.access(f'{SYSCTL}/kernel/randomize_va_space', os.W_OK), 'interfaces': wired(),
             'sysctl': sysctls(), 'files': sysctl_files(), 'routes': dict(routes(), rules=rules(run)),
             'mounts': mounts(), 'modules': modules(), 'filesystems': filesystems(), 'apparmor': apparmor(),
-            'needs': needs(), 'boot': boot(), 'core_pattern': read(f'{SYSCTL}/kernel/core_pattern') or '',
+            'needs': needs(), 'boot': boot(),
             'tmp_ours': os.path.exists('/etc/systemd/system/local-fs.target.wants/tmp.mount')}

@@ -54,6 +54,7 @@ DENIED = {
 FILE_SYSTEMS = {"cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "udf"}
 MOUNT_OPTIONS = ("nosuid", "nodev", "noexec")
 OPPOSITE = {"nosuid": "suid", "nodev": "dev", "noexec": "exec"}
+NO_DUMP = "|/bin/false"
 LOCKDOWN = ("", "integrity", "confidentiality")
 PARAMETER = re.compile(r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/+-]*)?")
 
@@ -221,7 +222,10 @@ def change(
 
     # parameters
     if not refuse:
-        found = parameters(survey, on, forwarding, sysctl or {})
+        # a helper of the site's, such as systemd's, keeps its place: it obeys the limits
+        plain = "kernel.core_dumps" in on and kernel["sysctl"].get("kernel/core_pattern") in ("core", NO_DUMP)
+        dumps = {"kernel.core_pattern": NO_DUMP} if plain else {}
+        found = parameters(survey, on, forwarding, {**dumps, **(sysctl or {})})
         refuse, notes = found["refuse"], found["notes"]
         if found["lines"]:
             contents[SYSCTL_FILE] = HEADER + "\n".join(found["lines"]) + "\n"
@@ -231,10 +235,6 @@ def change(
         old = [f"{path}={value}" for path, value in before.items() if value != found["live"][path]]
         if old:  # some of them hold until the next start, whatever is written
             revert.append(["sh", "-c", 'for one; do sysctl -q -w "$one" 2>/dev/null; done; true', "sh", *old])
-        if kernel["core_pattern"] == "core" and "kernel.core_dumps" in on and kernel["writable"]:
-            contents[SYSCTL_FILE] += "-kernel/core_pattern = |/bin/false\n"
-            activate.insert(0, [SYSTEMD_SYSCTL, SYSCTL_FILE]) if not found["lines"] else None
-            revert.append(["sh", "-c", "echo core >/proc/sys/kernel/core_pattern"])
 
     # modules
     gone = modules(survey, {**DENIED, **(denied or {})} if "kernel.modules" in on and not container else {}, allowed)

@@ -91,11 +91,11 @@ def quality(minimum: int, level: int) -> dict[str, tuple]:
 
 
 def profile(title: str, priority: int, **parts: str) -> str:
-    """A profile of pam-auth-update; `parts` are Auth, Account, Password (and …_Initial, where first) with lines."""
+    """A profile of pam-auth-update; `parts` are Auth, Account, Password, Session (and …_Initial, where first)."""
     blocks = [f"Name: {title} (rampart.hardening)", "Default: yes", f"Priority: {priority}"]
     for kind, text in parts.items():
         if not kind.endswith("Initial"):
-            blocks.append(f"{kind}-Type: Primary")
+            blocks.append(f"{kind}-Type: {'Additional' if kind == 'Session' else 'Primary'}")
         blocks.append(f"{kind.replace('_', '-')}:\n\t" + text.replace("\n", "\n\t"))
     return "\n".join(blocks) + "\n"
 
@@ -112,6 +112,8 @@ def profiles(on: set[str], deny: int, unlock: int, interval: int, remember: int)
         account.append("[success=end new_authtok_reqd=done default=ignore] pam_unix.so no_pass_expiry")
     if account:
         login["Account"] = "\n".join(account)
+    if "login_policy.umask" in on:
+        login["Session"] = "optional pam_umask.so"  # Debian 12 does not
     history = f"requisite pam_pwhistory.so remember={remember} enforce_for_root"
     return {
         LOGIN_PROFILE: profile("Failed passwords and expired ones", 3072, **login) if login else "",
@@ -232,6 +234,8 @@ def change(
     present = {"account": ["no_pass_expiry"] if "login_policy.ageing" in asked else [], "auth": [], "password": []}
     if "login_policy.lockout" in asked:
         present["auth"] += ["pam_faillock.so preauth", "pam_faillock.so authfail"]
+    if "login_policy.umask" in asked:
+        present.update({"session": ["pam_umask.so"], "session-noninteractive": ["pam_umask.so"]})
     if "login_policy.history" in asked:
         present["password"].append("pam_pwhistory.so")
     if "login_policy.password_quality" in on and login["modules"]["pwquality"]:  # being installed, it puts itself in
