@@ -127,7 +127,7 @@ def parameters(survey: Mapping, controls: set[str], forwarding: str, extra: Mapp
                 result["refuse"].append(
                     f"{place} is read after our {SYSCTL_FILE}: rename the file, or waive the control"
                 )
-            else:
+            elif not entry["file"].startswith(("/usr/lib/", "/lib/")):  # those are the distribution's own
                 result["notes"].append(f"overrides {place}")
         # what is set for all interfaces at once does not reach those that another file names
         explicit = sorted({entry["key"] for entry in said if "*" not in entry["key"]} - {path}) if "*" in path else []

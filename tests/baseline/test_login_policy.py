@@ -125,7 +125,8 @@ def test_banners(host, evidence):
 @pytest.mark.control("login_policy.su")
 def test_su(host, evidence):
     tried = host.run(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups script -qec 'su -s /bin/sh root -c id' /dev/null </dev/null"
+        "timeout 15 setpriv --reuid 65534 --regid 65534 --clear-groups "
+        "script -qec 'su -s /bin/sh root -c id' /dev/null </dev/null"
     )
     said = (tried.stdout + tried.stderr).strip()
     evidence(said)
