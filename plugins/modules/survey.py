@@ -52,6 +52,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
     survey_firewall,
     survey_mfa,
+    survey_services,
     survey_ssh,
 )
 
@@ -141,7 +142,8 @@ def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
-        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect()}})
+        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(),
+        'services': survey_services.collect(run)}})
 
 
 if __name__ == '__main__':
