@@ -42,6 +42,7 @@ SERVERS = {
     'ypserv': ('ypserv.service yppasswdd.service ypxfrd.service', 'ypserv', ''),
     'cups': ('cups.socket cups.path cups-browsed.service cups.service', 'cups cups-daemon cups-browsed', 'tcp/631'),
     'rpcbind': ('rpcbind.socket rpcbind.service', 'rpcbind', 'tcp/111 udp/111 tcp/2049 udp/2049'),
+    'statd': ('rpc-statd.service', '', 'tcp/2049 udp/2049'),
     'rsync': ('rsync.service', '', 'tcp/873'),
     'samba': ('smbd.service nmbd.service samba-ad-dc.service', 'samba', 'tcp/139 tcp/445 udp/137 udp/138'),
     'snmpd': ('snmpd.service', 'snmpd', 'udp/161 tcp/161 tcp/705'),

@@ -19,6 +19,7 @@ NEEDS = {
     "slapd": ["nss ldap", "nss sss"],
     "ypserv": ["nss nis", "nss compat"],
     "rpcbind": ["nfs mounts", "nss nis", "nss compat"],
+    "statd": ["nfs mounts"],
     "autofs": ["automounts"],
     "dovecot": ["mail server"],
 }
@@ -88,7 +89,7 @@ class Allowed:
 
 def show(entry: Mapping) -> str:
     unit = f" ({entry['unit']})" if entry["unit"] else ""
-    return f"{entry['port']}/{entry['proto']} {entry['process'] or 'of the kernel'}{unit}"
+    return f"{entry['port']}/{entry['proto']} {entry['process'] or 'of an unknown process'}{unit}"
 
 
 def undeclared(survey: Mapping, allowed: Allowed) -> list[str]:
@@ -119,13 +120,11 @@ def judge(survey: Mapping, allowed: Allowed, connected: int, address: str) -> di
         if active:
             if ("tcp", connected) in own:
                 used.append("our own connection")
-            talking = sorted(
-                port for proto, port in own | usual if proto == "tcp" and port in survey["established"]
-                and not (port not in {p for __, p in own} and any(e["port"] == port for e in survey["listening"]))
-            )  # fmt: skip
-            used += [f"connections to port {port}" for port in talking]
+            # a port of another unit has nothing to do with this one
+            others = {(entry["proto"], entry["port"]) for entry in survey["listening"] if entry["unit"]} - own
+            talking = {port for proto, port in (own | usual) - others if proto == "tcp"} & set(survey["established"])
+            used += [f"connections to port {port}" for port in sorted(talking)]
             used += [need for need in NEEDS.get(name, []) if need in survey["uses"]]
-            used += sorted({user for unit in active for user in there[unit]["users"]} - set(there))
             if name == "avahi" and address.rstrip(".").endswith(".local"):
                 used.append(f"the name {address}")
             if name == "xserver":
@@ -133,7 +132,18 @@ def judge(survey: Mapping, allowed: Allowed, connected: int, address: str) -> di
             if name in BACKENDS and sockets and all(entry["loopback"] for entry in sockets):
                 used.append("this host alone, by loopback")
         found[name] = {"units": there, "declared": declared, "active": active, "used": used}
-    return found
+    while True:  # whoever needs a server goes with it, or keeps it
+        going = {unit for facts in found.values() if not facts["declared"] and not facts["used"] for unit in facts["units"]}
+        kept = {
+            name: users
+            for name, facts in found.items()
+            if not facts["used"]
+            and (users := sorted({u for unit in facts["active"] for u in facts["units"][unit]["users"]} - going))
+        }
+        if not kept:
+            return found
+        for name, users in kept.items():
+            found[name]["used"] = users
 
 
 def unneeded(survey: Mapping, judged: Mapping, policy: bool) -> tuple[list[str], list[str], list[str]]:
@@ -274,9 +284,7 @@ def plan(
     found, rules = survey["services"], list(rules)
     may = Allowed(rules, allowed, names)
     judged = judge(found, may, int(survey["system"]["connection"].get("port") or 0), str(address))
-    undeclared_now = undeclared(found, may)
-    notes = [f"nothing declares {one}" for one in undeclared_now] if "services.listening" in controls else []
-    files, mask, stop, units = [], [], [], False
+    files, notes, mask, stop = [], [], [], []
     if "services.cron_permissions" in controls:
         more, said = cron_files(found)
         files, notes = files + more, notes + said
@@ -288,7 +296,10 @@ def plan(
             files.append({"path": f"/etc/{name}.allow", "state": "absent"})
     if "services.unneeded_servers" in controls:
         mask, stop, said = unneeded(found, judged, bool(may.ranges or may.programs))
-        notes += said
+        notes += [*said, *([f"stops {', '.join(stop)}, which nothing declares"] if stop else [])]
+    undeclared_now = undeclared(found, may)
+    if "services.listening" in controls:
+        notes += [f"nothing declares {one}" for one in undeclared_now if not any(f"({unit})" in one for unit in stop)]
     if mask:
         text = "\n".join([f"{seen.MARK} Units that it masked.", *mask, ""])
         files.append({"path": seen.MASKED, "content": text})

@@ -66,7 +66,7 @@ def declared(policy):
 
 
 def loopback(text):
-    found = ipaddress.ip_address(text.strip("[]").partition("%")[0].replace("*", "::"))
+    found = ipaddress.ip_address(re.sub(r"[\[\]]|%[^\]]*", "", text).replace("*", "::"))
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
@@ -103,7 +103,7 @@ def test_listening(host, sockets, declared, evidence):
     ports, programs = declared
     undeclared, lines = [], []
     for socket in sockets:
-        line = f"{socket['port']}/{socket['proto']} on {socket['address']}: {socket['process'] or 'the kernel'}"
+        line = f"{socket['port']}/{socket['proto']} on {socket['address']}: {socket['process'] or 'unknown'}"
         if loopback(socket["address"]) or (socket["proto"], socket["port"]) in ports:
             lines.append(line)
             continue
