@@ -267,8 +267,9 @@ def sandbox(run):
         if facts.get('LoadState') != 'loaded':
             continue
         ours, chosen = f'{UNITS}/{unit}.d/{SANDBOX}', {}
-        for path in sorted(glob.glob(f'{UNITS}/{unit}') + glob.glob(f'{UNITS}/{unit}.d/*.conf')
-                           + glob.glob(f'{UNITS}/service.d/*.conf') + glob.glob(f'/run/systemd/system/{unit}.d/*.conf')):
+        places = (f'{UNITS}/service.d/*.conf', f'{UNITS}/{unit}', f'/run/systemd/system/{unit}.d/*.conf',
+                  f'{UNITS}/{unit}.d/*.conf')
+        for path in [path for place in places for path in sorted(glob.glob(place))]:
             if path != ours:
                 chosen.update((key, path) for key in re.findall(r'^\s*(\w+)\s*=', read(path), re.M))
         pid = facts.get('MainPID', '0')
