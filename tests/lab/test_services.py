@@ -121,14 +121,8 @@ def plain(request):
 
 @pytest.fixture
 def host(plain):
-    """A host that is as it was before, afterwards."""
-    before = plain.manifest()
     yield plain
     plain.undo("all")
-    after = plain.manifest()
-    assert set(before.splitlines()) <= set(after.splitlines()) | {
-        line for line in before.splitlines() if "ssh.service.d" in line
-    }
 
 
 def test_it_is_predicted_settles_is_seen_and_undone(host, tmp_path):
@@ -299,8 +293,8 @@ DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install hello
 hello
 systemctl restart dbus.service
 passwd --status root >/dev/null
-ip link add test0 type dummy
-ip link del test0
+ip address add 192.0.2.9/32 dev lo
+ip address del 192.0.2.9/32 dev lo
 systemd-run --wait --quiet true
 crontab -l >/dev/null 2>&1 || true
 setpriv --reuid=nobody --regid=nogroup --clear-groups sudo -n true 2>&1 | grep -q password
