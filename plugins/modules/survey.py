@@ -10,8 +10,8 @@ short_description: Read what roles and preflight need to know of a host, in one 
 version_added: "0.1.0"
 author: The rampart authors (@rampart-hardening)
 description:
-  - Reads the live state of a host (accounts, SSH server, firewall, second factors, clock, kernel, how we are
-    connected) and changes nothing.
+  - Reads the live state of a host (accounts, SSH server, firewall, second factors, kernel, services, how we
+    are connected) and changes nothing.
   - Returns no secrets; of a password only whether there is one.
 options: {}
 attributes:
@@ -35,8 +35,7 @@ ansible_facts:
   type: dict
   contains:
     rampart_survey:
-      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall), C(mfa),
-        C(kernel) and C(login).
+      description: What was seen; one part for each concern, and C(system).
       type: dict
       returned: always
 '''
@@ -55,6 +54,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_kernel,
     survey_login,
     survey_mfa,
+    survey_services,
     survey_ssh,
 )
 
@@ -144,9 +144,9 @@ def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
-        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(),
-        'kernel': survey_kernel.collect(run),
-        'login': survey_login.collect()}})
+        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(), 'kernel': survey_kernel.collect(run),
+        'login': survey_login.collect(), 'services': survey_services.collect(run)}})
+
 
 
 if __name__ == '__main__':
