@@ -405,7 +405,7 @@ class Plan:
     """Collects entries of kind `rights`, one a path, and what is said of those that cannot be."""
 
     def __init__(self):
-        self.entries, self.notes = {}, []
+        self.entries, self.notes, self.taken = {}, [], {}
 
     def change(self, path, alter, optional=True):
         """Have `path` changed as alter(rights) says, should it still differ; whether there is something to change."""
@@ -432,6 +432,8 @@ class Plan:
             info = os.fstat(descriptor)
             if not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
                 return None
+            if self.taken.setdefault((info.st_dev, info.st_ino), path) != path:
+                return None  # another name of a file that is changed already
             reason = ''
             with contextlib.suppress(OSError):
                 if struct.unpack('I', fcntl.ioctl(descriptor, GET_FLAGS, b'\0' * 8)[:4])[0] & UNCHANGEABLE:
@@ -499,7 +501,7 @@ def judge_setid(found, known, allowed):
     return strange
 
 
-def remember(strange, found, today, write):
+def remember(strange, found, now, write):
     """When each program with rights of its own was first seen. Returns (since when that is kept, those new by now)."""
     paths = sorted({item[0] for item in found['setid'] + found['capable']})
     try:
@@ -507,8 +509,8 @@ def remember(strange, found, today, write):
             seen = json.load(handle)
         since, before = str(seen['since']), dict(seen['programs'])
     except (OSError, ValueError, KeyError, TypeError):
-        since, before = today, None
-    programs = {path: (before or {}).get(path, today) for path in paths}
+        since, before = now, None
+    programs = {path: (before or {}).get(path, now) for path in paths}
     for item in strange:
         item['since'] = programs[item['path']]
     if write and programs != before:
@@ -574,7 +576,7 @@ def make_plan(params, found, write):
         fixed[what] = sum(plan.change(item[0], alter) for item in sorted(found[what])) if wanted else 0
     overriding = removed(plan, params['setuid_removed']) if 'integrity.setuid_removed' in controls else None
     strange = judge_setid(found, params['setuid_known'], params['setuid_allowed'])
-    since, new = remember(strange, found, time.strftime('%Y-%m-%d', time.gmtime()), write)
+    since, new = remember(strange, found, transaction.now(), write)
     if params['setuid_strip'] and 'integrity.setuid' in controls:
         for item in strange:
             if item['kind'] == 'setid':

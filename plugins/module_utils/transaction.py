@@ -1025,15 +1025,15 @@ def apply_rights(entry):
     optional = entry['spec'].get('optional')
     try:
         with anchored(entry['path']) as path:
-            entry['touched'] = True
-            if give_rights(path, entry['before'], entry['after']):
-                return
-        if not optional:
+            entry['touched'] = True  # half of it may be done when it fails
+            entry['touched'] = give_rights(path, entry['before'], entry['after'])
+        if not entry['touched'] and not optional:
             raise TransactionError(f'{readable(entry["path"])} was changed while this run was about to change it')
     except OSError as exc:
         if not optional or exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
             raise
-    entry.update(touched=False, left=True)
+        entry['touched'] = False
+    entry['left'] = not entry['touched']
 
 
 def execute(entries, plan, about):

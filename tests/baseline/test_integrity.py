@@ -27,6 +27,7 @@ SYSTEM_FILES = {
     "/etc/security/opasswd": ("0600", "root", ["root"]),
     "/etc/security/opasswd.old": ("0600", "root", ["root"]),
     "/etc/sudoers": ("0440", "root", ["root"]),
+    "/etc/sudoers.d": ("0750", "root", ["root"]),
     "/boot/grub/grub.cfg": ("0600", "root", ["root"]),
     "/root": ("0700", "root", ["root"]),
 }
