@@ -41,7 +41,7 @@ SKIP = (
 NESTED = '/.local/share/containers'  # in any home
 DYNAMIC = range(61184, 65520)  # systemd's DynamicUser: without a name while the service is down
 SPLIT_AFTER = 0.15  # seconds; most hosts are walked by then
-MAX_WORKERS = 4
+MAX_WORKERS = 8
 IOPRIO_SET = {'x86_64': 251, 'aarch64': 30, 'armv7l': 314, 'i686': 289, 'ppc64le': 273, 's390x': 282, 'riscv64': 30}
 SETID = stat.S_ISUID | stat.S_ISGID
 CAPABILITIES = (
@@ -141,14 +141,12 @@ class Walk:
             if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 self.count('unreadable', path)
             return
-        front, files, users, groups = path.rstrip('/') + '/', 0, self.users, self.groups
+        front, files, users, groups = path.rstrip('/') + '/', 0, self.users.fine, self.groups.fine
         try:
             device = os.fstat(descriptor).st_dev
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     try:
-                        if entry.is_symlink():
-                            continue
                         info = entry.stat(follow_symlinks=False)
                     except OSError:
                         continue  # gone, or a mount that does not answer
@@ -180,6 +178,8 @@ class Walk:
     def file(self, path, info):
         """A file with something about it; what is neither file nor directory may be open to all (sockets, pipes)."""
         mode = info[0]
+        if stat.S_ISLNK(mode):
+            return
         if stat.S_ISREG(mode):
             if mode & 0o0002 and not self.writable_allowed(path):
                 self.found['writable'].append((path, mode, info[4], info[5]))
@@ -207,30 +207,24 @@ class Walk:
             self.counts[what] += number
 
 
-class Known(dict):
-    """The ids that mean somebody, asked of the name service once each; those without a name are kept apart."""
+class Known:
+    """The ids that mean somebody (`fine`), and those that do not, asked of the name service once each."""
 
     def __init__(self, lookup, ranges):
-        super().__init__()
-        self.lookup, self.nobody, self.ranges = lookup, set(), [DYNAMIC]
+        self.lookup, self.fine, self.nobody, self.ranges = lookup, set(), set(), [DYNAMIC]
         with contextlib.suppress(OSError, ValueError), open(ranges, encoding='utf-8', errors='replace') as handle:
             for fields in (line.strip().split(':') for line in handle):
                 if len(fields) == 3:
                     self.ranges.append(range(int(fields[1]), int(fields[1]) + int(fields[2])))
 
     def __contains__(self, number):
-        if super().__contains__(number):
-            return True
-        if number in self.nobody:
-            return False
-        try:
-            self[number] = self.lookup(number)[0]
-        except (KeyError, OverflowError):
-            if not any(number in span for span in self.ranges):
-                self.nobody.add(number)
-                return False
-            self[number] = str(number)
-        return True
+        if number not in self.fine and number not in self.nobody:
+            try:
+                self.lookup(number)
+                self.fine.add(number)
+            except (KeyError, OverflowError):
+                (self.fine if any(number in span for span in self.ranges) else self.nobody).add(number)
+        return number in self.fine
 
 
 def be_nice():
