@@ -21,6 +21,7 @@ ENGINES = (
     ('libvirt', ('/run/libvirt/libvirt-sock', '/sys/class/net/virbr0'), ('virbr*',)),
     ('lxc', ('/sys/class/net/lxcbr0', '/sys/class/net/lxdbr0', '/sys/class/net/incusbr0'),
      ('lxcbr*', 'lxdbr*', 'incusbr*')),
+    ('proxmox', ('/etc/pve',), ()),
     ('containerd', ('/run/containerd/containerd.sock',), ('nerdctl*', 'cni*')),
     ('kubernetes', ('/var/lib/kubelet', '/etc/kubernetes', '/etc/rancher', '/var/snap/microk8s', '/etc/k0s'),
      ('cni*', 'cali*', 'cilium*', 'lxc*', 'flannel*', 'veth*', 'weave*', 'kube-*', 'eni*', 'nodelocaldns*', 'tunl0',

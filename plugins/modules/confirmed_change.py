@@ -142,6 +142,29 @@ options:
     description: Not for playbooks. The contents of sensitive files, given by the action plugin.
     type: dict
     default: {}
+  _compare:
+    description: Not for playbooks. What M(rampart.hardening.compare) wants compared.
+    type: list
+    elements: dict
+    suboptions:
+      role:
+        description: The role that wants it.
+        type: str
+      files:
+        description: O(files).
+        type: list
+        elements: dict
+        default: []
+      derive:
+        description: O(derive).
+        type: list
+        elements: dict
+        default: []
+      active:
+        description: O(active).
+        type: list
+        elements: list
+        default: []
 extends_documentation_fragment:
   - rampart.hardening.transaction
 attributes:
@@ -202,10 +225,14 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
+    JOURNAL,
+    PENDING,
     TRANSACTION_ARGS,
     TransactionError,
+    changes,
     compare,
     describe,
+    offline,
     read_file,
     run,
     transact,
@@ -269,6 +296,20 @@ def derive(spec, files):
         shutil.rmtree(root)
 
 
+COMPARE_SPEC = dict(
+    role=dict(type='str'),
+    files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
+    derive=dict(type='list', elements='dict', default=[], options=DERIVE_SPEC),
+    active=dict(type='list', elements='list', default=[]),
+)
+
+
+def settled(plan, files):
+    """Whether there is nothing to do for `plan`."""
+    derived = [entry for spec in plan['derive'] for entry in derive(spec, files)]
+    return not compare(files + derived) and all(run(argv)[0] == 0 for argv in plan['active'])
+
+
 def main():
     module = AnsibleModule(
         argument_spec=dict(
@@ -283,12 +324,24 @@ def main():
             refuse=dict(type='list', elements='str', default=[]),
             notes=dict(type='list', elements='str', default=[]),
             _sensitive=dict(type='dict', default={}, no_log=True),
+            _compare=dict(type='list', elements='dict', options=COMPARE_SPEC),
         ),
         supports_check_mode=True,
     )
     params = module.params
     secret = params['_sensitive']
-    files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
+
+    def complete(files):
+        return [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in files]
+
+    if params['_compare'] is not None:
+        pending = os.path.isdir(JOURNAL) and bool(changes(PENDING))
+        try:
+            module.exit_json(changed=False, settled=not pending and not offline() and all(
+                settled(plan, complete(plan['files'])) for plan in params['_compare']))
+        except (TransactionError, OSError) as exc:
+            module.fail_json(msg=str(exc))
+    files = complete(params['files'])
     wishes = {key: params[key] for key in ('validate', 'active', 'activate', 'revert', 'refuse')}
 
     def wanted():

@@ -10,8 +10,8 @@ short_description: Read what roles and preflight need to know of a host, in one 
 version_added: "0.1.0"
 author: The rampart authors (@rampart-hardening)
 description:
-  - Reads the live state of a host (accounts, SSH server, firewall, second factors, clock, how we are connected) and
-    changes nothing.
+  - Reads the live state of a host (accounts, SSH server, firewall, second factors, clock, kernel, how we are
+    connected) and changes nothing.
   - Returns no secrets; of a password only whether there is one.
 options: {}
 attributes:
@@ -35,7 +35,8 @@ ansible_facts:
   type: dict
   contains:
     rampart_survey:
-      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall) and C(mfa).
+      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall), C(mfa),
+        C(kernel) and C(login).
       type: dict
       returned: always
 '''
@@ -51,6 +52,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
     survey_firewall,
+    survey_kernel,
+    survey_login,
     survey_mfa,
     survey_ssh,
 )
@@ -141,7 +144,9 @@ def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
-        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect()}})
+        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(),
+        'kernel': survey_kernel.collect(run),
+        'login': survey_login.collect()}})
 
 
 if __name__ == '__main__':

@@ -65,6 +65,7 @@ class ConfirmedActionBase(ActionBase):
         task_vars = task_vars or {}
         result.update(self.transact(self.arguments(self._task.args.copy(), task_vars), task_vars))
         if result.get('changed'):
+            result['ansible_facts'] = {'rampart_compared': {}}
             for note in self.notes(result):
                 self._display.display(f'{self._task_host(task_vars)}: {note}')
         return result

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_mfa import OURS, TOTP_DIRECTORY
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_ssh import MFA_DROPIN
+from ansible_collections.rampart.hardening.plugins.plugin_utils import pam as pam_update
 from ansible_collections.rampart.hardening.plugins.plugin_utils import ssh, totp
 
 FACTORS = ("totp", "key", "duo")
@@ -35,13 +36,8 @@ PROGRAM = "/usr/local/lib/rampart/mfa"
 PROFILE = "/usr/share/pam-configs/rampart-mfa"
 U2F_FILE = "/etc/rampart/mfa/u2f"
 DUO_FILE = "/etc/rampart/mfa/duo.conf"
-PAM_DIRECTORIES = ["/usr/share/pam-configs", "/etc/pam.d", "/var/lib/pam"]
-PAM_OUTPUTS = [
-    *(f"/var/lib/pam/{name}" for name in ("account", "auth", "seen")),
-    *(f"/etc/pam.d/common-{name}" for name in ("account", "auth")),
-]
 # In its file pam_google_authenticator keeps when codes were tried and which were used, and crosses out scratch codes
-TOTP_NOTES = r"^\d{8}\n| \d{7,}"
+TOTP_NOTES = r"^\d{8}\n| +\d{7,}| +$"
 STEP = 30  # seconds for which a code is shown
 
 
@@ -314,25 +310,14 @@ def change(
     other = [f"{TOTP_DIRECTORY}/{name}" for name in survey["mfa"]["enrolled"]]
     other += [MFA_DROPIN, DUO_FILE, U2F_FILE, PROFILE, OURS, PROGRAM]
     files += [{"path": path, "state": "absent", "sensitive": True} for path in other if path not in kept]
-    there = 'cd "$0etc/pam.d" && for kind in auth account; do grep -q "^$kind.*rampart-mfa" common-$kind || exit; done'
-    gone = 'cd "$0etc/pam.d" && ! grep -q rampart-mfa common-*'
     provable = [name for name in PROVABLE if name in plan["services"]]
     return {
         "refuse": refuse,
         "notes": noted,
         "files": files,
         "derive": [
-            {
-                "inputs": PAM_DIRECTORIES,
-                # a debconf of its own: the host's must not learn of what is only tried
-                "command": [
-                    "env", "DEBIAN_FRONTEND=noninteractive", "DEBCONF_NOWARNINGS=yes",
-                    "DEBCONF_DB_REPLACE=File{%s/debconf}", "pam-auth-update", "--root", "%s",
-                    "--enable" if on else "--remove", "rampart-mfa",
-                ],
-                "outputs": PAM_OUTPUTS,
-                "holds": ["sh", "-c", there if on else gone, "%s/"],
-            }
+            pam_update.derivation(["rampart-mfa"], [], {"account": ["rampart-mfa"], "auth": ["rampart-mfa"]}) if on
+            else pam_update.derivation([], ["rampart-mfa"], {"account": [], "auth": []}, ["rampart-mfa"])
         ],
         **commands,
         "prove": [["python3", "-I", "-c", proof, *provable]] if plan["totp"] and provable and on else [],

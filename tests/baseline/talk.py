@@ -5,7 +5,8 @@
 
 Usage: talk.py FILE, which is where PAM looks for nobody's secret. Reads on stdin a JSON list of questions: `service`
 (asked through libpam, `key` says that a key came before) or `program` (at a terminal; `user` as nobody, else as root),
-and `code`: right, wrong or none (no secret at all). Says for each what was `asked` and whether it let `in`.
+and `code`: right, wrong or none (no secret at all). Says for each what was `asked`, and what was `said` last or
+whether it let `in`.
 """
 
 import base64
@@ -35,7 +36,7 @@ def enrol(path):
 
 
 def withdraw(path):
-    for left in (path, *glob.glob(path + "~*")):  # the module writes beside the file
+    for left in (path, "/run/faillock/nobody", *glob.glob(path + "~*")):  # what the modules note down
         with contextlib.suppress(FileNotFoundError):
             os.unlink(left)
 
@@ -107,7 +108,7 @@ def program(argv, code, as_nobody):
             piece = os.read(terminal, 4096)
         except OSError:  # it has ended; or login hangs up the terminal, to have it for itself
             if os.waitpid(pid, os.WNOHANG)[0]:
-                return {"asked": asked}
+                return {"asked": asked, "said": said.decode(errors="replace").strip()}
             time.sleep(0.1)
             continue
         said += piece
@@ -121,7 +122,7 @@ def program(argv, code, as_nobody):
         os.kill(pid, 9)
     os.close(terminal)
     os.waitpid(pid, 0)
-    return {"asked": asked}
+    return {"asked": asked, "said": said.decode(errors="replace").strip()}
 
 
 def main(path):

@@ -335,7 +335,7 @@ def addresses(name):
     return [address for address in (first["IPAddress"], first["GlobalIPv6Address"]) if address]
 
 
-def write_host(name, state, keys, found):
+def write_host(name, state, keys, found, controllers=(f"{V4}.0.1", f"{V6}::1")):
     """A small inventory, so that any playbook can be tried on one host."""
     (state / "known_hosts").write_text(known_hosts(state, [name, *found]), encoding="utf-8")
     variables = {
@@ -350,7 +350,7 @@ def write_host(name, state, keys, found):
         "hardening_bootstrap_user": "root",
         "hardening_bootstrap_password": ROOT_LOGIN,
         "hardening_bootstrap_private_key_file": str(STATE / "keys" / "root"),
-        "hardening_controllers": [f"{V4}.0.1/32", f"{V6}::1/128"],
+        "hardening_controllers": [f"{controllers[0]}/32", f"{controllers[1]}/128"],
         "hardening_automation": {"name": "automation", "ssh_keys": [keys["automation"]]},
         "hardening_admins": [{"name": person, "ssh_keys": [keys[person]]} for person in ("alice", "bob")],
         "hardening_flows": [{"from": "controllers", "to": "all", "port": 22}],
@@ -437,8 +437,7 @@ def ip_batch(lines, namespace=None):
     run("ip", *(["-n", namespace] if namespace else []), "-batch", "-", stdin="\n".join(lines).encode())
 
 
-def address_lines(zone, number, device):
-    v4, v6 = zone_address(zone, number)
+def address_lines(v4, v6, device):
     return [f"address add {v4}/24 dev {device}", f"address add {v6}/64 dev {device} nodad", f"link set {device} up"]
 
 
@@ -449,13 +448,13 @@ def wire_switch():
     for zone in ZONES:
         lines += [f"link add {zone} type bridge", f"link set {zone} up"]
         if zone != "management":
-            lines += address_lines(zone, 1, zone)
+            lines += address_lines(*zone_address(zone, 1), zone)
     lines += [f"link add controller type veth peer name {CONTROLLER}", "link set controller master management up"]
     lines += [f"link set {CONTROLLER} netns 1"]
     ip_batch(lines, SWITCH)
     run("ip", "netns", "exec", SWITCH, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     # Without a route of their own, connects to the hidden zones would leave by this machine's default route.
-    ip_batch(address_lines("management", 1, CONTROLLER)
+    ip_batch(address_lines(*zone_address("management", 1), CONTROLLER)
              + [f"route replace unreachable {prefix}" for prefix in hidden_prefixes()])
 
 
@@ -480,7 +479,7 @@ def wire(name):
         mac = f"02:52:{NUMBER:02x}:{ZONES[zone]:02x}:00:{number:02x}"
         switch.append(f"link add {far} type veth peer name eth{index} address {mac} netns {namespace}")
         switch.append(f"link set {far} master {zone} up")
-        host += address_lines(zone, number, f"eth{index}")
+        host += address_lines(*zone_address(zone, number), f"eth{index}")
     if len(zones) == 1:
         host += [f"route add default via {router}" for router in zone_address(zones[0], 1)]
     ip_batch(switch, SWITCH)

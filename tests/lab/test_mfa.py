@@ -451,7 +451,8 @@ def test_another_tool_keeps_it(host):
     host.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --enable mkhomedir </dev/null")
     assert host.sh("cat /etc/pam.d/common-auth") == before
     host.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --disable mkhomedir </dev/null")
-    assert "changed=0 " in host.site().stdout
+    again = host.site("--diff").stdout
+    assert "changed=0 " in again, again
 
 
 def test_what_was_taken_out_is_put_back(host):

@@ -16,6 +16,7 @@ import time
 
 PERSON = "nobody"
 FILE = "/var/lib/rampart/mfa/totp/" + PERSON
+FAILURES = "/run/faillock/" + PERSON
 PAM = ctypes.CDLL("libpam.so.0")
 LIBC = ctypes.CDLL(None)
 SUCCESS, CONV_ERR = 0, 19
@@ -86,7 +87,9 @@ def code(secret, now):
 
 
 def enrol():
-    """Enrol PERSON anew, with nothing used up; the code that is right at the moment."""
+    """Enrol PERSON anew, with nothing used up or counted; the code that is right at the moment."""
+    if os.path.exists(FAILURES):
+        os.unlink(FAILURES)
     secret = os.urandom(20)
     text = base64.b32encode(secret).decode() + '\n" WINDOW_SIZE 3\n" DISALLOW_REUSE\n" TOTP_AUTH\n'
     with open(os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w", encoding="ascii") as handle:
@@ -118,8 +121,9 @@ def main(services):
     try:
         troubles = {service: prove(service) for service in services}
     finally:
-        if os.path.exists(FILE):
-            os.unlink(FILE)
+        for left in (FILE, FAILURES):
+            if os.path.exists(left):
+                os.unlink(left)
     wrong = [f"{service}: {trouble}" for service, trouble in troubles.items() if trouble]
     if wrong:
         sys.exit("; ".join(wrong))

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hold what all roles of the play want against the host in one round trip, so that a host in order costs no more."""
+
+from __future__ import annotations
+
+import pathlib
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.rampart.hardening.plugins.action.confirmed_change import ActionModule as ConfirmedChange
+from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
+
+ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
+MODULE = "rampart.hardening.confirmed_change"
+COMPARED = ("role", "files", "derive", "active")
+
+
+class ActionModule(ConfirmedChange):
+    """Every role keeps what it wants in `__ROLE_change`, what it would install in `__ROLE_missing`."""
+
+    def run(self, tmp=None, task_vars=None):
+        result = ActionBase.run(self, tmp, task_vars)
+        task_vars = task_vars or {}
+        facts = {"run": run_id(task_vars), "roles": []}
+        plans, secret = {}, {}
+        try:
+            for role in self.roles(task_vars):
+                if not self.variable(role, "applies", task_vars, True):
+                    plans[role] = {"role": role}
+                    continue
+                plan = self.variable(role, "change", task_vars)
+                if plan.get("refuse") or self.variable(role, "missing", task_vars):
+                    return dict(result, changed=False)  # this role has its say first
+                args = self.arguments({"role": role, "plan": plan}, task_vars)
+                secret.update(args.pop("_sensitive"))
+                plans[role] = {key: args[key] for key in COMPARED if key in args}
+        except Exception as exc:  # the role whose policy this is says it better
+            self._display.vv(f"not compared at once: {exc}", host=self._task_host(task_vars))
+            return dict(result, changed=False)
+        answer = self._execute_module(module_name=MODULE, task_vars=task_vars,
+                                      module_args={"_compare": list(plans.values()), "_sensitive": secret})  # fmt: skip
+        if answer.get("settled"):
+            facts["roles"] = list(plans)
+        elif answer.get("failed"):
+            self._display.vv(f"not compared at once: {answer.get('msg')}", host=self._task_host(task_vars))
+        return dict(result, changed=False, ansible_facts={"rampart_compared": facts})
+
+    @staticmethod
+    def roles(task_vars):
+        """The roles of the play that have a change to compare."""
+        names = dict.fromkeys(name.rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", []))
+        return [name for name in names if f"__{name}_change" in task_vars and (ROLES / name).is_dir()]
+
+    def variable(self, role, name, task_vars, default=None):
+        """A variable of a role, templated as in one of its own tasks: its templates lie in its own directory."""
+        if f"__{role}_{name}" not in task_vars:
+            return default
+        place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
+        return self._templar.copy_with_new_env(available_variables=place).template(task_vars[f"__{role}_{name}"])

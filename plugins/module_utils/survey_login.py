@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the login_policy role has to know of a host: its rules for passwords and sessions. Reads only; no hash."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import time
+
+from ansible_collections.rampart.hardening.plugins.module_utils.survey_kernel import read
+from ansible_collections.rampart.hardening.plugins.module_utils.survey_mfa import WHERE
+
+# Files of which a part is ours: there is no directory for drop-ins
+SHARED = (
+    "/etc/login.defs",
+    "/etc/default/useradd",
+    "/etc/security/pwquality.conf",
+    "/etc/security/faillock.conf",
+    "/etc/pam.d/su",
+    "/etc/issue",
+    "/etc/issue.net",
+    "/etc/motd",
+)
+OURS = ("/etc/pam.d/common-", "/etc/pam.d/rampart-")
+STRONG = ("$y$", "$gy$", "$7$", "$6$", "$5$", "$2a$", "$2b$", "$2y$")
+NO_SHELL = ("", "/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")
+PEOPLE = range(1000, 60000)
+
+
+def text(path):
+    """The text of a file as it is, and its mode; None where it is no plain file."""
+    try:
+        info = os.lstat(path)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            return {"text": handle.read(), "mode": f"{stat.S_IMODE(info.st_mode):04o}"}
+    except OSError:
+        return None
+
+
+def number(field):
+    """A field of /etc/shadow as a number; None where it is empty."""
+    return int(field) if field.lstrip("-").isdigit() else None
+
+
+def passwords():
+    """Accounts that have a usable password: [{name, age: days, min, max, warn, inactive, strong: its hash}]."""
+    today, found = int(time.time() // 86400), []
+    for line in (read("/etc/shadow") or "").splitlines():
+        fields = line.split(":")
+        if len(fields) < 8 or not fields[1] or fields[1][0] in "!*x":
+            continue
+        changed = number(fields[2])
+        found.append(
+            {
+                "name": fields[0],
+                "age": None if changed is None else today - changed,
+                "min": number(fields[3]),
+                "max": number(fields[4]),
+                "warn": number(fields[5]),
+                "inactive": number(fields[6]),
+                "strong": fields[1].startswith(STRONG),
+            }
+        )
+    return found
+
+
+def accounts():
+    """{homes: [{name, path, mode, uid, gid, public}] of people, shells: [{name, shell}] of the system's accounts}."""
+    homes, shells = [], []
+    for line in (read("/etc/passwd") or "").splitlines():
+        fields = line.split(":")
+        if len(fields) != 7 or not fields[2].isdigit():
+            continue
+        name, uid, home, shell = fields[0], int(fields[2]), fields[5], fields[6]
+        if uid not in PEOPLE:
+            if uid and shell not in NO_SHELL:
+                shells.append({"name": name, "shell": shell})
+            continue
+        try:
+            info = os.lstat(home)
+        except OSError:
+            continue
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == uid and home.count("/") > 1:
+            homes.append(
+                {
+                    "name": name,
+                    "path": os.path.normpath(home),
+                    "mode": stat.S_IMODE(info.st_mode),
+                    "uid": uid,
+                    "gid": info.st_gid,
+                    "public": os.path.isdir(home + "/public_html"),
+                }
+            )
+    return {"homes": homes, "shells": shells}
+
+
+def counted():
+    """The lines of the site's own that count failed passwords: [{file, line}]."""
+    found = []
+    for path in sorted(glob.glob("/etc/pam.d/*")):
+        for index, line in enumerate((read(path) or "").splitlines(), 1):
+            if not path.startswith("/etc/pam.d/rampart-") and re.match(
+                r"\s*-?auth\s.*\bpam_(faillock|tally2?)\.so", line
+            ):
+                found.append({"file": path, "line": index})
+    return found
+
+
+def collect():
+    """The survey's `login`.
+
+    Returns::
+
+        files: {path: {text, mode}} of SHARED that are there
+        passwords, homes, shells: see the functions above
+        counted: [{file, line}] where failed passwords are counted
+        modules: {pwquality, dictionary, pwhistory: whether installed}
+        yescrypt: whether common-password hashes with yescrypt
+        ours: [path] of the profiles that we made
+    """
+    common = read("/etc/pam.d/common-password") or ""
+    return dict(
+        accounts(),
+        files={path: found for path in SHARED for found in [text(path)] if found},
+        passwords=passwords(),
+        counted=counted(),
+        ours=sorted(glob.glob("/usr/share/pam-configs/rampart-login*")),
+        modules={
+            "pwquality": any(glob.glob(f"{place}/pam_pwquality.so") for place in WHERE),
+            "pwhistory": any(glob.glob(f"{place}/pam_pwhistory.so") for place in WHERE),
+            "dictionary": bool(glob.glob("/var/cache/cracklib/cracklib_dict.pwd")),
+        },
+        yescrypt=bool(re.search(r"(?m)^password\s.*pam_unix\.so.*\byescrypt\b", common)),
+    )

@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Passwords and sessions as PAM and shells have them: real conversations with PAM, as `nobody`."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import secrets
+
+import pytest
+
+GUESS = pathlib.Path(__file__).with_name("guess.py").read_text(encoding="utf-8")
+WORDS = ("password", "Summer2026", "abcdefghijklmnop", "aaaaaaaaaaaaaaaa", "short1!")
+TELLING = re.compile(r"\\[mnorsvSl4]|\bDebian GNU/Linux \d|\bUbuntu \d")
+NO_SHELL = ("/nologin", "/false", "/sync", "")
+STRONG = ("$y$", "$gy$", "$7$", "$6$", "$5$", "$2a$", "$2b$", "$2y$")
+LEFT = ("root", "halt", "shutdown")
+
+
+def passwords(host):
+    """Accounts with a usable password, and their fields of /etc/shadow; of the hash only the kind."""
+    found = {}
+    for line in host.check_output("cat /etc/shadow").splitlines():
+        name, hashed, *rest = line.split(":")
+        if hashed and hashed[0] not in "!*":
+            found[name] = [hashed[:4], *rest]
+    return found
+
+
+@pytest.mark.control("login_policy.password_quality")
+def test_password_quality(host, policy, evidence):
+    longest = int(policy.get("login_policy_password_length") or 14)
+    good = secrets.token_urlsafe(longest) + "-aB7"
+    said = {}
+    for word in (*WORDS, good[5 - longest :], good):
+        tried = host.run(f"python3 -I - password {word} <<'PROGRAM'\n{GUESS}\nPROGRAM")
+        said[word if word in WORDS else f"{len(word)} random characters"] = tried.stdout.strip()
+        assert tried.rc in (0, 1), f"PAM cannot be asked: {tried.stderr}"
+        assert (tried.rc == 0) == (word == good), f"{word if word in WORDS else len(word)}: {tried.stdout}"
+    evidence(said)
+
+
+@pytest.mark.control("login_policy.lockout")
+def test_lockout(host, policy, evidence):
+    tries = int(policy.get("login_policy_lockout_tries") or 5)
+    tried = host.run(f"python3 -I - guess {tries} <<'PROGRAM'\n{GUESS}\nPROGRAM")
+    evidence(tried.stdout)
+    assert tried.rc == 0, tried.stdout.strip() or tried.stderr
+
+
+@pytest.mark.control("login_policy.history")
+def test_history(host, evidence):
+    shown = host.run("grep -hE '^password.*pam_pwhistory' /etc/pam.d/common-password").stdout
+    evidence(shown)
+    found = re.search(r"remember=(\d+)", shown)
+    assert found and int(found[1]) >= 5, "old passwords are not remembered"
+    assert shown.split()[1] in ("required", "requisite"), "and what remembers them is not obeyed"
+
+
+@pytest.mark.control("login_policy.hashing")
+def test_hashing(host, evidence):
+    line = host.run("grep -hE '^password.*pam_unix' /etc/pam.d/common-password").stdout
+    method = host.run("grep -E '^ *ENCRYPT_METHOD' /etc/login.defs").stdout
+    weak = sorted(name for name, fields in passwords(host).items() if not fields[0].startswith(STRONG))
+    evidence({"common-password": line, "login.defs": method, "weak hashes": weak})
+    assert "yescrypt" in line, "new passwords are not hashed with yescrypt"
+    assert "YESCRYPT" in method.upper(), "chpasswd and useradd do not hash with yescrypt"
+    assert not weak, f"hashed weakly: {', '.join(weak)}"
+
+
+@pytest.mark.control("login_policy.ageing")
+def test_ageing(host, policy, evidence):
+    most = int(policy.get("login_policy_password_max_days") or 365)
+    exempt = policy.get("login_policy_ageing_exempt")
+    if exempt is None:
+        exempt = [one.get("name") for one in (*policy.get("hardening_mfa_exempt", []),
+                  policy.get("hardening_automation", {}), policy.get("hardening_break_glass", {}))]  # fmt: skip
+    ages = {name: fields[3] for name, fields in passwords(host).items() if name not in exempt}
+    new = host.run("grep -E '^ *PASS_MAX_DAYS' /etc/login.defs").stdout.split()
+    evidence({"most days": ages, "of new accounts": new})
+    old = sorted(name for name, days in ages.items() if not days or not 0 <= int(days) <= most)
+    assert not old, f"passwords that do not age: {', '.join(old)}"
+    assert new and 0 < int(new[1]) <= most, "passwords of new accounts do not age"
+    # whoever showed a key is let in, however old the password is: the module that judges comes without its age first
+    account = host.check_output("grep -E '^account' /etc/pam.d/common-account").splitlines()
+    first = next(line for line in account if "pam_unix" in line)
+    assert "no_pass_expiry" in first, "an old password would shut out people who log in with a key"
+
+
+@pytest.mark.control("login_policy.umask")
+def test_umask(host, policy, evidence):
+    people = [admin["name"] for admin in policy.get("hardening_admins", []) if admin.get("state") != "absent"]
+    seen = {}
+    for name in ("root", *people):
+        if host.run(f"getent passwd {name}").rc == 0:
+            seen[name] = host.run(f"su -s /bin/sh - {name} -c umask </dev/null").stdout.strip().splitlines()[-1:]
+    evidence(seen)
+    open_to_others = [name for name, mask in seen.items() if not mask or int(mask[0], 8) & 0o007 != 0o007]
+    assert not open_to_others, f"new files of {', '.join(open_to_others)} are for everybody"
+
+
+@pytest.mark.control("login_policy.timeout")
+def test_timeout(host, policy, evidence):
+    most = int(policy.get("login_policy_shell_timeout") or 900)
+    seen = host.run(
+        "env -i HOME=/ PATH=$PATH bash -lc 'echo $TMOUT; unset TMOUT; TMOUT=0; echo $TMOUT' 2>/dev/null"
+    ).stdout
+    evidence(seen)
+    words = seen.split()
+    assert words and words[0].isdigit() and 0 < int(words[0]) <= most, "an idle shell does not end"
+    assert words[-1] != "0", "and people may change that"
+
+
+@pytest.mark.control("login_policy.banners")
+def test_banners(host, evidence):
+    texts = {path: host.run(f"cat {path}").stdout for path in ("/etc/issue", "/etc/issue.net", "/etc/motd")}
+    evidence(texts)
+    telling = [path for path, text in texts.items() if TELLING.search(text)]
+    assert not telling, f"tells the system's version: {', '.join(telling)}"
+    assert texts["/etc/issue"].strip(), "/etc/issue says nothing before a login"
+
+
+@pytest.mark.control("login_policy.su")
+def test_su(host, evidence):
+    tried = host.run(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups script -qec 'su -s /bin/sh root -c id' /dev/null </dev/null"
+    )
+    said = (tried.stdout + tried.stderr).strip()
+    evidence(said)
+    assert "uid=0" not in said, "nobody became root"
+    assert not re.search(r"(?i)password|code|passcode", said), f"nobody is asked, and may guess: {said}"
+
+
+@pytest.mark.control("login_policy.homes")
+def test_homes(host, policy, evidence):
+    most = int(policy.get("login_policy_home_mode") or "0750", 8)
+    script = (
+        "getent passwd | while IFS=: read -r name _ uid _ _ home _; do [ $uid -ge 1000 ] && [ $uid -lt 60000 ] && "
+        '[ -d "$home" ] && [ ! -L "$home" ] && stat -c "$name %a %u $uid %n" "$home"; done'
+    )
+    lines = [line.split(" ", 4) for line in host.run(script).stdout.splitlines()]
+    homes = {line[0]: (int(line[1], 8), line[4]) for line in lines if line[2] == line[3]}
+    evidence({name: f"{mode:04o} {path}" for name, (mode, path) in homes.items()})
+    wrong = [
+        path for mode, path in homes.values() if mode & ~most & 0o777 and host.run(f"test -d {path}/public_html").rc
+    ]
+    assert not wrong, f"open to others: {', '.join(wrong)}"
+
+
+@pytest.mark.control("login_policy.shells")
+def test_shells(host, policy, evidence):
+    kept = policy.get("login_policy_shells_allowed")
+    kept = ["postgres", "git", "gitlab-psql", "jenkins", "oracle", "zabbix", "nagios"] if kept is None else kept
+    fields = [line.split(":") for line in host.check_output("cat /etc/passwd").splitlines()]
+    shells = {
+        one[0]: one[6] for one in fields if 0 < int(one[2]) < 1000 and not one[6].endswith(NO_SHELL[:3]) and one[6]
+    }
+    evidence(shells)
+    wrong = sorted(set(shells) - {*kept, *LEFT})
+    assert not wrong, f"could log in: {', '.join(wrong)}"
