@@ -46,7 +46,7 @@ def test_one_walk_finds_each_kind(tree):
     assert found["sticky"] == ["open"]
     assert found["setid"] == ["tool"]
     assert found["unowned"] == []
-    assert counts == {"files": 5, "directories": 6, "unowned": 0, "unreadable": 0}
+    assert counts == {"files": 6, "directories": 6, "unowned": 0, "unreadable": 0}
 
 
 def test_what_is_allowed_is_not_found(tree):
