@@ -47,6 +47,7 @@ LOCK = ROOT + '/lock'
 ACCOUNT_FILES = ('/etc/passwd', '/etc/shadow', '/etc/group', '/etc/gshadow', '/etc/subuid', '/etc/subgid')
 PENDING = ('armed', 'applied', 'reverting')
 COMMAND_TIMEOUT = 60
+SHOWN = 1000  # files that a result or a listing names; the journal itself knows them all
 SAFE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 TRANSACTION_ARGS = dict(
@@ -99,6 +100,12 @@ def read_file(path):
     """The content of the file `path`; neither a link put in its place nor a pipe is read."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), 'rb') as handle:
         return handle.read()
+
+
+def readable(path):
+    """`path` as a person can be shown it: one line, and bytes that are no UTF-8 as backslash escapes."""
+    text = os.fsencode(path).decode('utf-8', 'backslashreplace')
+    return text if text.isprintable() else ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class Diverted(OSError):
@@ -183,11 +190,64 @@ def describe(path):
     return state
 
 
+def open_plain(path):
+    """A descriptor of the file or directory `path` as such, whatever waits behind it; OSError where it is a link."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def rights(descriptor, digest):
+    """Type, owner and mode of an open file or directory, and with `digest` the SHA-256 of the file."""
+    info = os.fstat(descriptor)
+    state = {'kind': 'rights', 'type': stat.S_IFMT(info.st_mode), 'mode': stat.S_IMODE(info.st_mode),
+             'uid': info.st_uid, 'gid': info.st_gid}
+    if digest:
+        seen = hashlib.sha256()
+        with open(descriptor, 'rb', closefd=False) as handle:
+            for block in iter(lambda: handle.read(1 << 20), b''):
+                seen.update(block)
+        state['sha256'] = seen.hexdigest()
+    return state
+
+
+def describe_as(path, record):
+    """What stands at `path`, in the terms of `record`: one of kind `rights` knows owner and mode and no content.
+
+    Where bits are to come back that let a file act for its owner, it knows the content too: they are for that alone.
+    """
+    if record['kind'] != 'rights':
+        return describe(path)
+    try:
+        if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFDIR):
+            descriptor = open_plain(path)
+            try:
+                return rights(descriptor, 'sha256' in record)
+            finally:
+                os.close(descriptor)
+    except OSError:
+        pass
+    return describe(path)
+
+
+def give_rights(path, before, after):
+    """Give the file or directory `path` the owner and mode of `after`, in place; False where it is not as `before`."""
+    descriptor = open_plain(path)
+    try:
+        if not same(rights(descriptor, 'sha256' in before), before):
+            return False
+        if (before['uid'], before['gid']) != (after['uid'], after['gid']):  # takes capabilities away, even if equal
+            os.chown(descriptor, after['uid'], after['gid'])
+        os.chmod(descriptor, after['mode'])
+        return True
+    finally:
+        os.close(descriptor)
+
+
 def same(one, other):
     """Whether two descriptions mean the same to a reader of the file: kind, content, owner and mode."""
     if one['kind'] != other['kind']:
         return False
-    keys = {'file': ('sha256', 'mode', 'uid', 'gid'), 'directory': ('mode', 'uid', 'gid'), 'link': ('target',)}
+    keys = {'file': ('sha256', 'mode', 'uid', 'gid'), 'directory': ('mode', 'uid', 'gid'), 'link': ('target',),
+            'rights': ('type', 'mode', 'uid', 'gid', 'sha256')}
     return all(one.get(key) == other.get(key) for key in keys.get(one['kind'], ()))
 
 
@@ -301,11 +361,13 @@ class Change:
 
     def summary(self):
         """The entry as a listing shows it: no contents."""
+        files = self.meta.get('files', [])
+        more = len(files) - SHOWN
         return dict(id=self.id, state=self.state, kind=self.meta.get('kind', 'change'), role=self.meta.get('role', ''),
                     run=self.meta.get('run', ''), who=self.meta.get('who', ''), when=self.meta.get('when', ''),
                     controls=self.meta.get('controls', []), undoes=self.meta.get('undoes', []),
-                    notes=self.meta.get('notes', []),
-                    files=[dict(path=f['path'], action=f['action']) for f in self.meta.get('files', [])])
+                    notes=self.meta.get('notes', []) + ([f'and {more} more files'] if more > 0 else []),
+                    files=[dict(path=readable(f['path']), action=f['action']) for f in files[:SHOWN]])
 
 
 def changes(states=None):
@@ -534,14 +596,20 @@ def restore_one(change, index, entry):
         with anchored(entry['path'], make=kind in ('file', 'link')) as path:
             restore_at(path, change, index, entry, away)
     except FileNotFoundError:
-        if kind != 'absent':
+        if kind not in ('absent', 'rights'):
             raise
 
 
 def restore_at(path, change, index, entry, away):
     """The same, at `path`, which leads to the entry's place; `away` is where things of that place are kept."""
-    before, current = entry['before'], describe(path)
+    before, current = entry['before'], describe_as(path, entry['before'])
     if same(current, before) and not os.path.isdir(away):
+        return
+    if before['kind'] == 'rights':
+        if (current['kind'] == 'rights' and current['type'] == before['type']
+                and current['uid'] in (before['uid'], entry['after']['uid'])
+                and current.get('sha256') == before.get('sha256')):  # else it is another file by now
+            give_rights(path, current, before)
         return
     if current['kind'] == 'file' and not same(current, entry['after']):
         with contextlib.suppress(OSError):  # somebody wrote to it since: nothing is lost
@@ -646,6 +714,8 @@ def restore_all(change):
     """
     entries, diverted = change.meta['files'], []
     for entry in entries:  # first, as they take up room on what may be a full disk
+        if entry['before']['kind'] == 'rights':
+            continue
         with contextlib.suppress(OSError), anchored(beside(entry['path'], change.id)) as temp:
             for litter in (temp, temp + '.new'):
                 with contextlib.suppress(OSError):
@@ -680,7 +750,7 @@ def revert(change, reason, booting=False):
     accounts = [entry for entry in change.meta['files'] if entry['path'] in ACCOUNT_FILES]
     try:
         # only where it matters: whoever holds that lock must not delay the rest
-        with account_lock([e['path'] for e in accounts if not same(describe(e['path']), e['before'])]):
+        with account_lock([e['path'] for e in accounts if not same(describe_as(e['path'], e['before']), e['before'])]):
             stuck, troubles = restore_all(change)
     except TransactionError:  # whoever holds the lock must not keep the host half changed
         stuck, troubles = restore_all(change)
@@ -806,13 +876,17 @@ def show(entries):
                     data = read_file(entry['path'])[:1 << 20]
                 data = b'(generated on the host)\n' if data is None else data
                 texts.append(head + data.decode('utf-8', 'replace'))
+            elif side['kind'] == 'rights':
+                what = 'directory' if stat.S_ISDIR(side['type']) else 'file'
+                texts.append(f'# {what}, mode {side["mode"]:04o}, owner {side["uid"]}, group {side["gid"]}\n')
             elif side['kind'] == 'directory':
                 texts.append(f'# directory, mode {side["mode"]:04o}, owner {side["uid"]}, group {side["gid"]}\n')
             elif side['kind'] == 'link':
                 texts.append('# link to {}\n'.format(side['target']))
             else:
                 texts.append('')
-        shown.append(dict(before=texts[0], after=texts[1], before_header=entry['path'], after_header=entry['path']))
+        shown.append(dict(before=texts[0], after=texts[1], before_header=readable(entry['path']),
+                          after_header=readable(entry['path'])))
     return shown
 
 
@@ -904,6 +978,9 @@ def apply(change, entries):
         after = entry['after']
         if after['kind'] == 'absent':
             continue
+        if after['kind'] == 'rights':
+            apply_rights(entry)
+            continue
         with anchored(entry['path']) as path:
             if after['kind'] == 'directory':
                 if entry['before']['kind'] == 'absent':
@@ -916,7 +993,7 @@ def apply(change, entries):
                 wanted.setdefault('xattrs', entry['before'].get('xattrs', {}))
             place(beside(path, change.id), wanted, entry['data'])
     for entry in entries:
-        if entry['after']['kind'] == 'directory':
+        if entry['after']['kind'] in ('directory', 'rights'):
             continue
         with anchored(entry['path']) as path:
             if not same(describe(path), entry['before']):
@@ -927,12 +1004,36 @@ def apply(change, entries):
                 remove(path, kept(change, entry['path']))
             else:
                 os.rename(beside(path, change.id), path)
-    for directory in sorted({os.path.dirname(entry['path']) for entry in entries}):
+    placed = [entry['path'] for entry in entries if entry['after']['kind'] != 'rights']
+    for directory in sorted({os.path.dirname(path) for path in placed}):
         if os.path.isdir(directory):
+            fsync_dir(directory)
+    systems = {}  # one flush of each file system's journal does for all owners and modes on it
+    for directory in {os.path.dirname(entry['path']) for entry in entries if entry['after']['kind'] == 'rights'}:
+        with contextlib.suppress(OSError):
+            systems.setdefault(os.stat(directory).st_dev, directory)
+    for directory in systems.values():
+        with contextlib.suppress(OSError):
             fsync_dir(directory)
     created = [entry['path'] for entry in entries if entry['action'] == 'create']
     if created and os.path.isdir('/sys/fs/selinux/booleans'):
         run(['restorecon', '-F'] + created)
+
+
+def apply_rights(entry):
+    """Change owner and mode of one file or directory. One that others may take away meanwhile is left alone then."""
+    optional = entry['spec'].get('optional')
+    try:
+        with anchored(entry['path']) as path:
+            entry['touched'] = True  # half of it may be done when it fails
+            entry['touched'] = give_rights(path, entry['before'], entry['after'])
+        if not entry['touched'] and not optional:
+            raise TransactionError(f'{readable(entry["path"])} was changed while this run was about to change it')
+    except OSError as exc:
+        if not optional or exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
+            raise
+        entry['touched'] = False
+    entry['left'] = not entry['touched']
 
 
 def execute(entries, plan, about):
@@ -966,6 +1067,10 @@ def execute(entries, plan, about):
     try:
         with account_lock([e['path'] for e in entries]):
             apply(change, entries)
+        if any(entry.get('left') for entry in entries):
+            for record, entry in zip(change.meta['files'], entries):
+                record['untouched'] = bool(entry.get('left'))
+            change.save()
         if not image:
             for argv in plan['validate']:
                 must(argv, 'validating the whole', change.remaining())
@@ -1086,21 +1191,30 @@ def plan_undo(selector, force=False):
                 if path in entries:
                     closed.add(path)
                 continue
+            if record.get('untouched'):
+                continue
             if path in closed:  # goes back only as far as the change in between: that stays, and so does this one
                 partly.add(change.id)
                 continue
-            current = describe(path)
+            after, later_after = record['before'], entries.get(path, {}).get('after')
+            data = change.blob(index) if after['kind'] == 'file' else None
+            if after['kind'] == 'rights' and later_after and later_after['kind'] in ('file', 'directory'):
+                after = dict(later_after, mode=after['mode'], uid=after['uid'], gid=after['gid'])
+                data = entries[path]['data']
+            current = describe_as(path, after)
+            if after['kind'] == 'rights' and (current['kind'] != 'rights' or current['type'] != after['type'] or (
+                    force and current.get('sha256') != after.get('sha256'))):
+                continue  # it is gone, or another file has taken its place
             if path in entries:
                 pass
             elif path not in later:
                 ours[path] = record
             elif not same(current, record['before']):
                 edited.append(f'{path} (by the later change {later[path].id} of role {later[path].meta["role"]})')
-            data = change.blob(index) if record['before']['kind'] == 'file' else None
             sensitive = record.get('sensitive') or entries.get(path, {}).get('spec', {}).get('sensitive')
-            entries[path] = dict(path=path, action='', before=current, after=record['before'], data=data,
+            entries[path] = dict(path=path, action='', before=current, after=after, data=data,
                                  spec={'sensitive': sensitive})
-    edited += [path for path, record in ours.items() if not as_left(path, entries[path]['before'], record)
+    edited += [path for path, record in ours.items() if not as_left(path, describe_as(path, record['after']), record)
                and not same(entries[path]['before'], entries[path]['after'])]
     if edited and not force:
         raise TransactionError(f'edited since, so that undoing would lose it: {", ".join(sorted(set(edited)))}. '
@@ -1114,7 +1228,8 @@ def plan_undo(selector, force=False):
     for entry in entries.values():
         if same(entry['before'], entry['after']):
             continue
-        entry['action'] = ('remove' if entry['after']['kind'] == 'absent' else
+        entry['action'] = ('mode' if entry['after']['kind'] == 'rights' else
+                           'remove' if entry['after']['kind'] == 'absent' else
                            'create' if entry['before']['kind'] == 'absent' else 'change')
         differing.append(entry)
     # directories come first and go last, so that they are there for their files and empty when they go
@@ -1152,18 +1267,23 @@ def transact(module, wishes):
             if plan.get('refuse'):
                 raise TransactionError('refused, nothing was changed: ' + '; '.join(plan['refuse']))
             entries = plan['entries'] if 'entries' in plan else compare(plan['files'])
+            shown = entries[:SHOWN]
             stale = [argv for argv in plan['active'] if run(argv)[0] != 0] if not offline() else []
             if entries or stale:
-                result.update(changed=True, files=[dict(path=e['path'], action=e['action']) for e in entries],
+                result.update(changed=True, files=[dict(path=readable(e['path']), action=e['action']) for e in shown],
                               state='checked', inactive=[' '.join(argv) for argv in stale])
                 if module._diff:
-                    result['diff'] = show(entries)
+                    result['diff'] = show(shown)
+                    if len(entries) > SHOWN:
+                        result['diff'].append(dict(prepared=f'and {len(entries) - SHOWN} more\n'))
                     if stale:
                         result['diff'].append(dict(prepared='not active: {}\n'.format('; '.join(result['inactive']))))
                 if not module.check_mode:
                     about.update(kind=plan.get('kind', 'change'), undoes=plan.get('undoes', []),
                                  notes=result.get('notes', []))
                     change, result['state'] = execute(entries, plan, about)
+                    if any(entry.get('left') for entry in entries):
+                        result['vanished'] = sum(1 for entry in entries if entry.get('left'))
                     result.update(change=change.id, left=change.remaining())
     except TransactionError as exc:
         module.fail_json(msg=str(exc), **dict(result, changed=False, state='failed'))

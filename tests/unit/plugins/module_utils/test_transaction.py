@@ -1198,3 +1198,138 @@ def test_what_is_to_go_is_gone_for_the_program_too(tree):
 def test_a_program_that_does_not_do_it_is_quoted(tree, command, words):
     with pytest.raises(TransactionError, match=words):
         confirmed_change.derive(derivation(tree, command=command), [part(tree)])
+
+
+# --- owner and mode alone, in place -----------------------------------------------------------------------------------
+
+
+def rights(path, mode, optional=True):
+    """An entry that gives `path` a mode and leaves what is in it, and whoever has it open, alone."""
+    before = transaction.describe_as(
+        str(path), {"kind": "rights", **({"sha256": ""} if mode_of(path) & 0o6000 else {})}
+    )
+    return {"path": str(path), "action": "mode", "before": before, "after": {**before, "mode": mode}, "data": None,
+            "spec": {"optional": optional}}  # fmt: skip
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def narrow(host, optional=True):
+    """Wishes: one file, one directory and one set-id program, whatever their modes are when this is asked."""
+    wanted = {"conf.d": 0o700, "open": 0o600, "tool": 0o755}
+    return lambda: {"entries": [rights(host.etc / name, mode, optional) for name, mode in wanted.items()]}
+
+
+@pytest.fixture
+def loose(host):
+    """The host with something to narrow."""
+    for name, mode in (("open", 0o666), ("tool", 0o4755)):
+        (host.etc / name).write_text(name)
+        (host.etc / name).chmod(mode)
+    (host.etc / "conf.d").chmod(0o777)
+    return host
+
+
+@pytest.mark.parametrize("rescue", [timer_fires, reboot])
+def test_modes_given_by_a_run_killed_anywhere_are_as_before(loose, rescue):
+    before = loose.manifest()
+    for step in every_kill(loose, lambda: loose.transact(narrow(loose))):
+        assert_armed_or_untouched(loose, before, step)
+        rescue(loose)
+        assert loose.manifest() == before, f"step {step}"
+
+
+def test_modes_change_in_place_and_come_back(loose):
+    before, file = loose.manifest(), os.stat(loose.etc / "open")
+    os.link(loose.etc / "open", loose.etc / "same")
+    with (loose.etc / "open").open("a") as writer:
+        loose.change(narrow(loose))
+        assert mode_of(loose.etc / "same") == 0o600
+        writer.write(" and more")  # a log whose writer goes on
+    assert (loose.etc / "open").read_text() == "open and more"
+    assert os.stat(loose.etc / "open").st_ino == file.st_ino
+    assert not list((Path(transaction.JOURNAL)).glob("*/before/*"))
+    assert loose.transact(narrow(loose))["changed"] is True  # the plan says what differs; its maker compares
+    (loose.etc / "same").unlink()
+    loose.undo()
+    (loose.etc / "open").write_text("open")
+    now = loose.manifest()
+    assert {name: seen[:3] for name, seen in now.items() if name != "live" and name.startswith("etc")} == {
+        name: seen[:3] for name, seen in before.items() if name != "live" and name.startswith("etc")
+    }
+
+
+def test_modes_show_in_diff_and_result(loose):
+    said = loose.transact(narrow(loose), check_mode=True)
+    assert [item["before"] for item in said["diff"]][1].startswith("# file, mode 0666")
+    assert [item["action"] for item in said["files"]] == ["mode"] * 3
+
+
+def test_what_is_gone_or_another_s_by_then_is_left_alone(loose, monkeypatch):
+    plan = narrow(loose)()
+    (loose.etc / "open").unlink()
+    (loose.etc / "open").symlink_to("main.conf")
+    (loose.etc / "conf.d").rename(loose.etc / "moved")
+    before = mode_of(loose.etc / "main.conf")
+    said = loose.transact(lambda: plan)
+    assert said["vanished"] == 2
+    assert mode_of(loose.etc / "main.conf") == before
+    assert mode_of(loose.etc / "tool") == 0o755
+    transaction.confirm_change(said["change"])
+    (loose.etc / "open").unlink()
+    (loose.etc / "open").write_text("a later file")
+    loose.undo()
+    assert mode_of(loose.etc / "tool") == 0o4755
+    assert mode_of(loose.etc / "open") != 0o666
+
+
+def test_what_must_be_there_and_is_not_fails_the_change(loose):
+    plan = narrow(loose, optional=False)()
+    (loose.etc / "open").chmod(0o644)
+    said = loose.transact(lambda: plan)
+    assert "was changed while" in said["msg"]
+    assert mode_of(loose.etc / "conf.d") == 0o777
+    assert mode_of(loose.etc / "open") == 0o644
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_set_id_bits_come_back_to_the_same_program_alone(loose, force):
+    loose.change(narrow(loose))
+    (loose.etc / "tool").write_text("something else")
+    said = loose.undo(force=force)
+    assert mode_of(loose.etc / "tool") == 0o755
+    assert ("edited since" in said.get("msg", "")) is not force
+    assert mode_of(loose.etc / "open") == (0o666 if force else 0o600)
+
+
+def test_undoing_all_brings_back_mode_and_content_whichever_changed_first(loose):
+    mine = {"owner": os.getuid(), "group": os.getgid()}
+    content = {"path": f"{loose.etc}/open", "content": "new\n", "mode": "0600", **mine}
+    loose.change(narrow(loose))
+    loose.change(files=[content])
+    loose.undo()
+    assert (loose.etc / "open").read_text() == "open"
+    assert mode_of(loose.etc / "open") == 0o666
+    loose.change(files=[{**content, "mode": "0644"}], role="one")
+    loose.change(lambda: {"entries": [rights(loose.etc / "open", 0o400)]}, role="two")
+    loose.undo()
+    assert (loose.etc / "open").read_text() == "open"
+    assert mode_of(loose.etc / "open") == 0o666
+
+
+def test_names_are_shown_in_one_line_of_plain_characters():
+    assert transaction.readable("/a b/ü") == "/a b/ü"
+    assert transaction.readable(os.fsdecode(b"/x\xff\n\x1b[2J")) == "/x\\xff\\n\\x1b[2J"
+
+
+def test_a_long_list_is_shown_in_part_and_undone_whole(loose, monkeypatch):
+    monkeypatch.setattr(transaction, "SHOWN", 2)
+    said = loose.transact(narrow(loose), check_mode=True)
+    assert len(said["files"]) == 2
+    assert said["diff"][-1] == {"prepared": "and 1 more\n"}
+    change = loose.change(narrow(loose))
+    assert "and 1 more files" in transaction.Change.load(change).summary()["notes"]
+    loose.undo()
+    assert mode_of(loose.etc / "tool") == 0o4755
