@@ -35,7 +35,7 @@ ansible_facts:
   type: dict
   contains:
     rampart_survey:
-      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall) and C(mfa).
+      description: What was seen, under C(system), C(accounts), C(ssh), C(firewall), C(mfa) and C(audit).
       type: dict
       returned: always
 '''
@@ -50,6 +50,7 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
+    survey_audit,
     survey_firewall,
     survey_mfa,
     survey_ssh,
@@ -141,7 +142,8 @@ def main():
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
-        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect()}})
+        'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(),
+        'audit': survey_audit.collect(run)}})
 
 
 if __name__ == '__main__':
