@@ -36,7 +36,7 @@ PROGRAMS = {
 KEEPERS = ('chrony', 'systemd-timesyncd', 'ntpsec', 'openntpd')
 # Where setuid programs are: (directory, how deep). Those elsewhere are seen by the rule on changed user ids.
 BINARIES = (('/usr/bin', 0), ('/usr/sbin', 0), ('/bin', 0), ('/sbin', 0), ('/usr/local/bin', 0), ('/usr/local/sbin', 0),
-            ('/usr/libexec', 2), ('/usr/lib', 1), ('/usr/local/lib', 1), ('/opt', 2))
+            ('/usr/libexec', 2), ('/usr/lib', 1), ('/usr/lib/*/utempter', 0), ('/usr/local/lib', 1), ('/opt', 2))
 
 
 def text(path):
@@ -57,7 +57,7 @@ def kernel():
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT) as link:
             link.settimeout(1)
             link.send(struct.pack('=IHHII', 16, AUDIT_GET, NLM_F_REQUEST | NLM_F_ACK, 1, 0))
-            for dummy in range(3):
+            for _answer in range(3):
                 data = link.recv(8192)
                 kind = struct.unpack_from('=H', data, 4)[0]
                 if kind == NLMSG_ERROR and struct.unpack_from('=i', data, 16)[0]:
@@ -77,6 +77,8 @@ def setuid(directory, depth):
     except OSError:
         return
     for entry in entries:
+        if entry.is_symlink() or depth == 0 and entry.is_dir():
+            continue
         try:
             info = entry.stat(follow_symlinks=False)
         except OSError:
@@ -90,9 +92,10 @@ def setuid(directory, depth):
 def privileged():
     """The host's setuid and setgid programs, each under one name."""
     found = []
-    for directory, depth in BINARIES:
-        if not os.path.islink(directory):
-            found += setuid(directory, depth)
+    for pattern, depth in BINARIES:
+        for directory in glob.glob(pattern):
+            if not os.path.islink(directory):
+                found += setuid(directory, depth)
     return sorted(path for path in found if not re.search(r'\s', path))
 
 

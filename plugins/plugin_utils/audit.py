@@ -24,7 +24,7 @@ SUDO_LOG = "/var/log/sudo.log"
 DIRECTORY = "/etc/rampart/audit"
 CA_FILE, CERT_FILE, KEY_FILE = (f"{DIRECTORY}/{name}" for name in ("collector-ca.pem", "client.pem", "client.key"))
 AIDE_CONF = f"{DIRECTORY}/aide.conf"
-AIDE_DB = "/var/lib/aide/rampart.db"
+AIDE_DB = "/var/lib/rampart/aide/files.db"
 UNITS = "/etc/systemd/system"
 AIDE_UNITS = {
     "aide_init": "rampart-aide-init.service",
@@ -345,6 +345,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
         activate.append(["systemctl", "restart", unit])
         revert.append(activate[-1])
     if plan["aide"]:
+        files.append({"path": AIDE_DB.rpartition("/")[0], "state": "directory", "mode": "0700"})
         files.append({"path": AIDE_CONF, "content": contents["aide"], "mode": "0600",
                       "validate": ["aide", "--config", "%s", "--config-check"]})  # fmt: skip
         files += [{"path": f"{UNITS}/{unit}", "content": contents[key]} for key, unit in AIDE_UNITS.items()]
