@@ -34,6 +34,7 @@ PROGRAMS = {
     'aide': '/usr/bin/aide', 'syslog-ng': '/usr/sbin/syslog-ng',
 }
 KEEPERS = ('chrony', 'systemd-timesyncd', 'ntpsec', 'openntpd')
+CLOCK_USERS = ('_chrony', 'systemd-timesync', 'ntpsec', 'ntpd')
 # Where setuid programs are: (directory, how deep). Those elsewhere are seen by the rule on changed user ids.
 BINARIES = (('/usr/bin', 0), ('/usr/sbin', 0), ('/bin', 0), ('/sbin', 0), ('/usr/local/bin', 0), ('/usr/local/sbin', 0),
             ('/usr/libexec', 2), ('/usr/lib', 1), ('/usr/lib/*/utempter', 0), ('/usr/local/lib', 1), ('/opt', 2))
@@ -166,12 +167,12 @@ def smallest_uid():
     return int(match.group(1)) if match else 1000
 
 
-def clock_uids():
-    """The user ids under which programs keep the clock."""
+def clock_users():
+    """The accounts under which programs keep the clock."""
     found = []
-    for name in ('_chrony', 'systemd-timesync', 'ntpsec', 'ntpd'):
+    for name in CLOCK_USERS:
         with contextlib.suppress(KeyError):
-            found.append(pwd.getpwnam(name).pw_uid)
+            found.append(pwd.getpwnam(name).pw_name)
     return found
 
 
@@ -188,7 +189,7 @@ def collect(run):
         exists: [path] of what rules may watch
         uid_min: the first user id of people
         auditd: {key: value} of auditd.conf
-        clock_uids: [uid] under which programs keep the clock
+        clock_users: [name] of accounts under which programs keep the clock
         journald: {key: {value, file, line}}
         sudo: {included, settings: [{file, mark, whom, name, value, after}]}
         rsyslog: {modes: [{file, line, mode}], modules: [name]}
@@ -204,6 +205,6 @@ def collect(run):
         kernel=kernel(), machine=os.uname().machine, installed=installed,
         running=[name for name, state in zip(keepers, states) if state == 'active'],
         privileged=privileged(), exists=[path for path in watched if os.path.exists(path)], uid_min=smallest_uid(),
-        auditd={key: value for dummy, key, value in assignments(text(AUDITD_CONF))}, clock_uids=clock_uids(),
+        auditd={key: value for dummy, key, value in assignments(text(AUDITD_CONF))}, clock_users=clock_users(),
         journald=journald(), sudo=sudo_settings(), rsyslog=rsyslog(),
         aide=any(os.path.exists(f'/var/lib/aide/aide.db{end}') for end in ('', '.gz')))

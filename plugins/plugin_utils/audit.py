@@ -232,7 +232,7 @@ def plan(
         "arches": ARCHES.get(seen["machine"], ["b64"]),
         "new": ["b64"] if seen["machine"] in NEW else [],
         "uid_min": seen["uid_min"],
-        "clock_uids": seen["clock_uids"],
+        "clock_users": sorted({*seen["clock_users"], *(["_chrony"] if clock and keeper == "chrony" else [])}),
         "privileged": [path for path in seen["privileged"] if path not in exists],
         "network": [path for path in exists if re.match(r"/etc/(net|Net|systemd/network)", path)],
         "identity": [path for path in exists if path in ("/etc/pam.conf", "/etc/security")],
@@ -261,6 +261,8 @@ CHANGERS = {
 
 # --- the whole change
 
+# Starting what runs already would start what it requires once more, and that loads the lock
+START = "systemctl is-active --quiet auditd.service || systemctl start auditd.service"
 MERGE = """
 command -v augenrules >/dev/null || exit 0
 auditctl -s | grep -qx 'enabled 2' && exit 0
@@ -304,7 +306,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
         merge = ["sh", "-c", MERGE]
         running = [["systemctl", *words, "--quiet", "auditd.service"] for words in (["is-enabled"], ["is-active"])]
         active += running
-        activate += [["systemctl", "enable", "--now", "--quiet", "auditd.service"], merge]
+        activate += [["systemctl", "enable", "--quiet", "auditd.service"], ["sh", "-c", START], merge]
         revert.append(merge)
         if plan["rules"]:
             active.append(["python3", "-I", "-c", loaded, OUR_RULES])

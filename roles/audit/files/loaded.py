@@ -3,16 +3,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the kernel has every rule of the files given, or is locked until the next boot."""
 
+import pwd
 import re
 import subprocess
 import sys
+
+
+def number(name):
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return name
 
 
 def essence(line):
     """A rule, however it is spelled: the order of its parts and of its syscalls means nothing to this comparison."""
     words = line.replace("-k ", "-F key=").replace("!=unset", "!=-1").replace("!=4294967295", "!=-1").split()
     pairs = [tuple(words[at : at + 2]) for at in range(0, len(words), 2)]
-    found = set()
+    found = set()  # the kernel knows numbers, and tells no name
+    pairs = [(flag, re.sub("^uid=([a-z_].*)", lambda name: f"uid={number(name[1])}", value)) for flag, value in pairs]
     for flag, value in pairs:
         if flag == "-S":
             found |= {(flag, name) for name in value.split(",")}
