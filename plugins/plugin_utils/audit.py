@@ -242,6 +242,7 @@ def plan(
         "sudo": with_sudo,
         "sudo_log": sudo_log,
         "rsyslog": rsyslog,
+        "audit_log": audited or "auditd" in installed,
         "imfile": "imfile" not in seen["rsyslog"]["modules"],
         "forward": to,
         "clock": keeper if clock else "",
