@@ -334,7 +334,6 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
         files.append({"path": OUR_SUDOERS, "content": contents["sudoers"], "mode": "0440",
                       "validate": ["visudo", "-cf", "%s"]})  # fmt: skip
         files.append({"path": LOGROTATE, "content": contents["logrotate"]})
-        validate.append(["visudo", "-c"])
     if plan["clock"]:
         keeper = plan["clock"]
         unit = f"{keeper}.service"
