@@ -53,6 +53,10 @@ options:
     description: Whether files are compared, whatever the level.
     type: bool
     default: false
+  jump:
+    description: Whether this is a jump server, which writes down who went where.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils.survey_audit imp
 
 LOCK = "# Written by the role audit of rampart.hardening. Do not edit: change the inventory.\n-e 2\n"
 LOGROTATE = "/etc/logrotate.d/rampart-audit"
+PASSAGES = "/var/log/rampart/passages.log"  # who went where through a jump server
 SUDO_LOG = "/var/log/sudo.log"
 DIRECTORY = "/etc/rampart/audit"
 CA_FILE, CERT_FILE, KEY_FILE = (f"{DIRECTORY}/{name}" for name in ("collector-ca.pem", "client.pem", "client.key"))
@@ -175,8 +176,9 @@ def plan(
     journal_max: str = "1G",
     time_servers: Iterable[str] = (),
     aide: bool = False,
+    jump: bool = False,
 ) -> dict:
-    """What the templates need to know; under `refuse` why the host must be left alone."""
+    """What the templates need to know; under `refuse` why the host must be left alone. `jump` is a jump server."""
     seen, controls = survey["audit"], set(controls)
     installed, container = set(seen["installed"]), bool(survey["system"]["container"])
     audited = "audit.auditd" in controls and seen["kernel"] is not None
@@ -218,6 +220,8 @@ def plan(
         notes.append("the kernel's audit rules are locked from the next boot on")
     wanted = {"auditd": audited, "rsyslog": bool(to), keeper: clock, "aide": own_aide}
     wanted["rsyslog-openssl" if to.get("driver") == "ossl" else "rsyslog-gnutls"] = bool(to)
+    follow = [["audit", conf["log_file"]]] if audited or "auditd" in installed else []
+    follow += [["passages", PASSAGES]] if jump else []
     exists = seen["exists"]
     return {
         "refuse": refuse,
@@ -238,11 +242,12 @@ def plan(
         "identity": [path for path in exists if path in ("/etc/pam.conf", "/etc/security")],
         "mac": [path for path in exists if re.match(r"/etc/(apparmor|selinux)", path)],
         "changers": [[path, CHANGERS[path]] for path in exists if path in CHANGERS],
-        "journald": settings if "audit.journal" in controls else {},
+        # Debian 12's journald turns the kernel's audit off whenever it starts, unless it is told to leave it alone
+        "journald": {**(settings if "audit.journal" in controls else {}), **({"Audit": ""} if audited else {})},
         "sudo": with_sudo,
         "sudo_log": sudo_log,
         "rsyslog": rsyslog,
-        "audit_log": audited or "auditd" in installed,
+        "follow": follow,
         "imfile": "imfile" not in seen["rsyslog"]["modules"],
         "forward": to,
         "clock": keeper if clock else "",
@@ -264,6 +269,7 @@ CHANGERS = {
 
 # Starting what runs already would start what it requires once more, and that loads the lock
 START = "systemctl is-active --quiet auditd.service || systemctl start auditd.service"
+ENABLED = "auditctl -s | grep -q '^enabled [12]$'"
 MERGE = """
 command -v augenrules >/dev/null || exit 0
 auditctl -s | grep -qx 'enabled 2' && exit 0
@@ -272,6 +278,7 @@ whole=$(mktemp) && trap 'rm -f "$whole"' EXIT
 grep -v '^ *-e' /etc/audit/audit.rules >"$whole"
 auditctl -R "$whole" >/dev/null 2>&1
 systemctl kill --kill-whom=main --signal=HUP auditd.service
+[ $# = 0 ] || auditctl -e 1 >/dev/null
 """
 AIDE = f"""
 systemctl daemon-reload
@@ -297,6 +304,12 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     gone = [OUR_LOCK, OUR_RULES, OUR_JOURNALD, OUR_RSYSLOG, CA_FILE, CERT_FILE, KEY_FILE, OUR_SUDOERS, LOGROTATE]
     gone += [AIDE_WANTED, *(f"{UNITS}/{unit}" for unit in AIDE_UNITS.values()), AIDE_CONF, *SOURCES.values()]
     installed = survey["audit"]["installed"]
+    if plan["journald"]:
+        files.append({"path": OUR_JOURNALD, "content": contents["journald"]})
+        restart = [["systemctl", "restart", "systemd-journald.service"], ["journalctl", "--flush"]]
+        active.append(["sh", "-c", PERSISTENT])
+        activate += restart
+        revert += restart
     if plan["full_disk"]:
         files.append({"path": AUDITD_CONF, "content": contents["auditd"], "mode": "0640"})
     if plan["rules"]:
@@ -306,18 +319,12 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     if plan["audited"]:
         merge = ["sh", "-c", MERGE]
         running = [["systemctl", *words, "--quiet", "auditd.service"] for words in (["is-enabled"], ["is-active"])]
-        active += running
-        activate += [["systemctl", "enable", "--quiet", "auditd.service"], ["sh", "-c", START], merge]
+        active += [*running, ["sh", "-c", ENABLED]]
+        activate += [["systemctl", "enable", "--quiet", "auditd.service"], ["sh", "-c", START], [*merge, "sh", "on"]]
         revert.append(merge)
         if plan["rules"]:
             active.append(["python3", "-I", "-c", loaded, OUR_RULES])
             activate.append(active[-1])
-    if plan["journald"]:
-        files.append({"path": OUR_JOURNALD, "content": contents["journald"]})
-        restart = [["systemctl", "restart", "systemd-journald.service"], ["journalctl", "--flush"]]
-        active.append(["sh", "-c", PERSISTENT])
-        activate += restart
-        revert += restart
     to = plan["forward"]
     if to:
         files.append({"path": CA_FILE, "content": to["ca"]})
