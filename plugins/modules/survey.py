@@ -50,6 +50,7 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
+    survey_audit,
     survey_firewall,
     survey_kernel,
     survey_login,
@@ -145,7 +146,8 @@ def main():
     module.exit_json(changed=False, ansible_facts={'rampart_survey': {
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
         'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(), 'kernel': survey_kernel.collect(run),
-        'login': survey_login.collect(), 'services': survey_services.collect(run)}})
+        'login': survey_login.collect(), 'services': survey_services.collect(run),
+        'audit': survey_audit.collect(run)}})
 
 
 

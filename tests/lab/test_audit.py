@@ -1,0 +1,326 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role audit on hosts with a history, and with a collector that comes and goes. The kernel's own audit, which no
+container is given, is for the virtual machines."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import pathlib
+import re
+import secrets
+import subprocess
+import sys
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from lab import container
+
+LAB = pathlib.Path(__file__).with_name("lab.py")
+STATE = LAB.parents[2] / ".cache" / "lab"
+NAME = "logs.example.com"
+MANIFEST = r"""
+find /etc /var/log/sudo.log /var/lib/aide ! -path '/etc/*-' -printf '%p %M %U %G %l\n' -type f -exec sha256sum {} \; |
+    grep -v -e ld.so.cache -e /etc/mtab | sort
+"""
+RESTORE = """
+rm -rf /var/lib/rampart /etc/systemd/journald.conf.d /etc/rampart /etc/rsyslog.d/*site* /var/log/sudo.log
+rm -f /etc/sudoers.d/*rampart-audit /etc/sudoers.d/*site /etc/rsyslog.d/00-rampart.conf /etc/logrotate.d/rampart-audit
+rm -f /etc/systemd/system/rampart-aide* /etc/systemd/system/timers.target.wants/rampart-aide*
+systemctl stop 'rampart-aide*'; systemctl daemon-reload; systemctl restart systemd-journald
+"""
+# The receiver of docs/audit-siem.md
+RECEIVER = """
+module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="x509/name"
+       PermittedPeer=["*.example.com"])
+global(DefaultNetstreamDriverCAFile="/etc/collector/ca.pem"
+       DefaultNetstreamDriverCertFile="/etc/collector/cert.pem"
+       DefaultNetstreamDriverKeyFile="/etc/collector/key.pem")
+template(name="by-host" type="string" string="/var/log/hosts/%HOSTNAME:::secpath-replace%.log")
+ruleset(name="hosts") { action(type="omfile" dynaFile="by-host" fileCreateMode="0640" dirCreateMode="0750") }
+input(type="imtcp" port="6514" ruleset="hosts")
+"""
+
+
+def run(*argv, check=True, **options):
+    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, check=False,
+                          **{"stdin": None if "input" in options else subprocess.DEVNULL, **options})  # fmt: skip
+    if check and done.returncode:
+        raise AssertionError(f"{argv}: {done.stdout[-4000:]}{done.stderr[-3000:]}")
+    return done
+
+
+def wait(look, seconds=40):
+    until = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return found
+
+
+class Host:
+    def __init__(self, name, image):
+        self.name = name
+        run(sys.executable, LAB, "host", "down", name, check=False)
+        self.address = run(sys.executable, LAB, "host", "up", name, "--image", image).stdout.strip()
+        self.inventory = STATE / "hosts" / name / "inventory.yml"
+
+    def sh(self, command, check=True):
+        return run("podman", "exec", container(self.name), "sh", "-c", command, check=check).stdout
+
+    def write(self, path, text):
+        self.sh(f"mkdir -p {pathlib.Path(path).parent}")
+        run("podman", "exec", "--interactive", container(self.name), "tee", path, input=text)
+
+    def play(self, book, *options, check=True, **variables):
+        variables = {"hardening_confirm_timeout": 45, **variables}
+        argv = ["ansible-playbook", f"rampart.hardening.{book}", "-i", self.inventory, "-e", json.dumps(variables)]
+        done = run(*argv, *options, check=check)
+        return done.stdout + done.stderr
+
+    def site(self, *options, **more):
+        return self.play("site", "--tags", "audit", *options, **more)
+
+    def verify(self, output, **more):
+        """{control: (verdict, message, what was seen)}."""
+        self.play("verify", "-e", "verify_roles=audit", "-e", f"verify_output={output}", check=False, **more)
+        found = json.loads((output / "latest" / "evidence.json").read_text(encoding="utf-8"))
+        results = found["hosts"][self.name]["results"]
+        return {name: (one["verdict"], one["message"], str(one["seen"])) for name, one in results.items()}
+
+
+def changed(said):
+    return int(re.search(r"changed=(\d+)", said)[1])
+
+
+def red(results):
+    return {name for name, one in results.items() if one[0] not in ("pass", "na")}
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def machine(request):
+    host = Host(f"audit-{request.param}", request.param)
+    yield host
+    run(sys.executable, LAB, "host", "down", host.name)
+
+
+@pytest.fixture
+def host(machine):
+    yield machine
+    machine.sh(RESTORE, check=False)
+
+
+# --- the whole way
+
+
+def test_check_converge_again_undo(host, tmp_path):
+    before = host.sh(MANIFEST, check=False)
+    predicted = host.site("--check")
+    assert host.sh(MANIFEST, check=False) == before
+    done = host.site()
+    assert changed(predicted) == changed(done) == 1
+    assert changed(host.site()) == 0
+    assert not red(results := host.verify(tmp_path))
+    assert {name for name, one in results.items() if one[0] == "na"} >= {"audit.auditd", "audit.rules", "audit.clock"}
+    host.play("undo", "-e", "undo=role:audit")
+    host.sh("rm -f /var/log/sudo.log")
+    assert host.sh(MANIFEST, check=False) == before
+
+
+def test_making_the_database_keeps_nobody_waiting(host, tmp_path):
+    host.site(hardening_level=2)  # installs AIDE
+    assert wait(lambda: host.sh("ls /var/lib/rampart/aide/files.db", check=False))
+    host.sh("rm /var/lib/rampart/aide/files.db; mv /usr/bin/aide /usr/bin/aide.real")
+    host.sh(
+        r"printf '#!/bin/sh\ncase $* in *--init*) exec sleep 600 ;; esac\n' >/usr/bin/aide; chmod 755 /usr/bin/aide"
+    )
+    began = time.monotonic()
+    assert changed(host.site(hardening_level=2)) == 1
+    assert changed(host.site(hardening_level=2)) == 0
+    assert time.monotonic() - began < 60
+    results = host.verify(tmp_path, hardening_level=2)
+    assert results["audit.file_integrity"][0] == "pass" and "being made since" in results["audit.file_integrity"][2]
+    shown = host.sh("systemctl show rampart-aide-init.service --property Nice,IOSchedulingClass,TimeoutStartUSec")
+    assert "Nice=19" in shown and "TimeoutStartUSec=4h" in shown
+    assert "idle" in host.sh("ionice -p $(systemctl show -P MainPID rampart-aide-init.service)")
+    host.sh("systemctl stop rampart-aide-init; mv /usr/bin/aide.real /usr/bin/aide")
+    assert changed(host.site(hardening_level=2)) == 1
+    assert wait(lambda: host.sh("ls /var/lib/rampart/aide/files.db", check=False))
+    assert host.sh("systemctl start rampart-aide-check && echo same") == "same\n"
+    host.sh("touch /usr/bin/planted")
+    assert "planted" in host.sh(
+        "systemctl start rampart-aide-check; journalctl -u rampart-aide-check -n 60", check=False
+    )
+    host.sh("rm /usr/bin/planted")
+
+
+def test_drift_is_seen_and_mended(host, tmp_path):
+    host.site(hardening_level=2)
+    assert wait(lambda: host.sh("ls /var/lib/rampart/aide/files.db", check=False))
+    host.write("/run/systemd/journald.conf.d/x.conf", "[Journal]\nStorage=volatile\n")
+    host.sh("rm -rf /etc/systemd/journald.conf.d /var/log/journal/*; systemctl restart systemd-journald")
+    host.sh("rm /etc/sudoers.d/zz-rampart-audit; touch /var/log/sudo.log; chmod 644 /var/log/sudo.log")
+    host.sh("systemctl stop rampart-aide-check.timer")
+    assert red(host.verify(tmp_path, hardening_level=2)) == {
+        "audit.journal", "audit.sudo", "audit.log_permissions", "audit.file_integrity"}  # fmt: skip
+    host.sh("rm /run/systemd/journald.conf.d/x.conf; chmod 600 /var/log/sudo.log")
+    host.site(hardening_level=2)
+    assert not red(host.verify(tmp_path, hardening_level=2))
+
+
+# --- hosts with a history
+
+
+def test_what_a_site_has_set_stays(host, tmp_path):
+    host.write("/etc/systemd/journald.conf.d/50-site.conf", "[Journal]\nSystemMaxUse=300M\nStorage=volatile\n")
+    host.write("/etc/sudoers.d/50-site", "Defaults logfile=/var/log/sudo-site.log, !use_pty\n")
+    said = host.site()
+    assert "overrides /etc/systemd/journald.conf.d/50-site.conf:3 Storage=volatile" in said
+    assert "overrides /etc/sudoers.d/50-site: Defaults !use_pty" in said
+    assert "SystemMaxUse=300M" in host.sh("cat /etc/systemd/journald.conf.d/zz-rampart.conf")
+    assert not red(host.verify(tmp_path))
+    assert host.sh("grep -c COMMAND /var/log/sudo-site.log") != "0\n"
+    assert changed(host.site()) == 0
+
+
+@pytest.mark.parametrize(
+    ("control", "path", "text", "words"),
+    [
+        ("audit.sudo", "/etc/sudoers.d/10-site", "Defaults:test !use_pty\n", "Defaults:test !use_pty undoes"),
+        ("audit.sudo", "/etc/sudoers.d/zzz-site", "Defaults !logfile\n", "zzz-site: Defaults !logfile undoes"),
+        (
+            "audit.journal",
+            "/etc/systemd/journald.conf.d/zzz.conf",
+            "[Journal]\nStorage=none\n",
+            "zzz.conf:2 Storage=none comes after",
+        ),
+        (
+            "audit.log_permissions",
+            "/etc/rsyslog.d/50-site.conf",
+            "$FileCreateMode 0644\n",
+            "50-site.conf:1 lets rsyslog make files",
+        ),
+    ],
+)
+def test_what_would_undo_ours_is_refused_by_name(host, control, path, text, words):
+    host.write(path, text)
+    before = host.sh(MANIFEST, check=False)
+    for options in (["--check"], []):
+        said = host.site(*options, check=False)
+        assert words in said and "failed=1" in said
+    assert host.sh(MANIFEST, check=False) == before
+    waiver = {"control": control, "hosts": ["all"], "reason": "test", "owner": "test", "until": "2099-01-01"}
+    host.site(hardening_waivers=[waiver])
+
+
+# --- the collector
+
+
+def certificate(folder, name, authority=None):
+    """A key and a certificate below `folder`, signed by `authority` (key, certificate) or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(subject).issuer_name(authority[1].subject if authority else subject)
+        .public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=9))
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(authority[0] if authority else key, hashes.SHA256())
+    )  # fmt: skip
+    pem = made.public_bytes(serialization.Encoding.PEM).decode()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                serialization.NoEncryption()).decode()  # fmt: skip
+    return {"pair": (key, made), "cert": pem, "key": private}
+
+
+class Collector(Host):
+    def __init__(self, name, image):
+        super().__init__(name, image)
+        assert ipaddress.ip_address(self.address)
+        self.sh("apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "
+                "rsyslog rsyslog-gnutls")  # fmt: skip
+        self.authority, self.stranger = certificate(None, "ours"), certificate(None, "another")
+        self.write("/etc/rsyslog.d/10-receiver.conf", RECEIVER)
+        self.identify(self.authority)
+
+    def identify(self, authority):
+        """Show a certificate of this authority from now on."""
+        own = certificate(None, NAME, authority["pair"])
+        self.write("/etc/collector/ca.pem", self.authority["cert"])
+        self.write("/etc/collector/cert.pem", own["cert"])
+        self.write("/etc/collector/key.pem", own["key"])
+        self.sh("systemctl restart rsyslog")
+
+    def received(self, word):
+        return self.sh(f"cat /var/log/hosts/* | grep -c {word}", check=False).strip()
+
+
+@pytest.fixture(scope="module")
+def collector():
+    made = Collector("audit-collector", "bookworm")
+    yield made
+    run(sys.executable, LAB, "host", "down", made.name)
+
+
+def test_logs_reach_a_collector_that_comes_and_goes(host, collector, tmp_path):
+    own = certificate(None, f"{host.name}.example.com", collector.authority["pair"])
+    to = {
+        "host": collector.address,
+        "peer": NAME,
+        "ca": collector.authority["cert"],
+        "cert": own["cert"],
+        "key": own["key"],
+    }
+    said = host.site("--check", "--diff", hardening_log_collector=to)
+    said += host.site("--diff", hardening_log_collector=to)
+    assert own["key"].splitlines()[1] not in said
+    assert changed(host.site(hardening_log_collector=to)) == 0
+    assert host.sh("stat --format '%a %U' /etc/rampart/audit/client.key") == "600 root\n"
+    word = secrets.token_hex(8)
+    host.sh(f"logger {word}")
+    assert wait(lambda: collector.received(word) == "1"), collector.sh("journalctl -u rsyslog | tail")
+    results = host.verify(tmp_path, hardening_log_collector=to)
+    assert not red(results) and results["audit.forwarding"][0] == "pass"
+
+    # away for a while: nothing waits, nothing is lost, nothing comes twice
+    collector.sh("systemctl stop rsyslog.service syslog.socket")
+    assert red(host.verify(tmp_path, hardening_log_collector=to)) == {"audit.forwarding"}
+    began = time.monotonic()
+    host.sh(f"for i in $(seq 300); do logger {word}-$i-away; done")
+    assert time.monotonic() - began < 10
+    assert wait(lambda: host.sh(f"grep -c {word}-.*-away /var/log/syslog") == "300\n")
+    host.sh("systemctl restart rsyslog")  # what waits outlives it, on the disk
+    collector.sh("systemctl start rsyslog")
+    assert wait(lambda: int(collector.received(f"{word}-.*-away")) >= 290, 90), collector.received(word)
+    lost = 300 - int(collector.sh(f"grep -ho '{word}-[0-9]*-away' /var/log/hosts/* | sort -u | wc -l"))
+    assert lost == 0, f"{lost} messages never came"
+
+    # somebody else in its place is told nothing
+    collector.identify(collector.stranger)
+    host.sh(f"systemctl restart rsyslog; logger {word}-secret")
+    time.sleep(8)
+    assert collector.received(f"{word}-secret") == "0"
+    results = host.verify(tmp_path, hardening_log_collector=to)
+    assert red(results) == {"audit.forwarding"} and "certificate" in results["audit.forwarding"][1].lower()
+    collector.identify(collector.authority)
+    assert wait(lambda: collector.received(f"{word}-secret") == "1", 90)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ({"host": "logs.example.com"}, "lacks ca"),
+        ({"host": "logs.example.com", "ca": "x"}, "ca is not PEM"),
+        ({"host": 'x" other="y', "ca": "-----BEGIN CERTIFICATE-----"}, "host is no name"),
+        ({"host": "x", "ca": "-----BEGIN CERTIFICATE-----", "cert": "-----BEGIN C-----"}, "cert and key come together"),
+    ],
+)
+def test_a_collector_that_cannot_be_is_refused(host, to, words):
+    assert words in host.site("--check", check=False, hardening_log_collector=to)
