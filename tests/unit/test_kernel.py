@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import copy
+
+import pytest
+from ansible_collections.rampart.hardening.plugins.module_utils import survey_kernel
+from ansible_collections.rampart.hardening.plugins.plugin_utils import kernel
+
+EVERYTHING = [f"kernel.{name}" for name in (
+    "network", "router_advertisements", "forwarding", "memory", "files", "ptrace", "bpf", "kexec", "sysrq",
+    "user_namespaces", "modules", "core_dumps", "mounts", "apparmor", "apparmor_enforce", "boot")]  # fmt: skip
+TMP = "/tmp"  # noqa: S108 -- the mount point
+MOUNTS = {TMP: ["nosuid", "nodev", "noexec"], "/home": ["nosuid", "nodev"]}
+SURVEY = {
+    "system": {"container": "", "init": "systemd"},
+    "firewall": {"forwards": []},
+    "kernel": {
+        "writable": True,
+        "interfaces": ["all", "default", "lo", "eth0"],
+        "sysctl": {
+            "net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/eth0/rp_filter": "0", "net/ipv4/ip_forward": "1",
+            "net/ipv4/conf/all/send_redirects": "1", "net/ipv6/conf/all/accept_ra": "1",
+            "kernel/yama/ptrace_scope": "0", "kernel/kexec_load_disabled": "0", "kernel/core_pattern": "core",
+            "kernel/unprivileged_userns_clone": "1", "kernel/dmesg_restrict": "1",
+        },
+        "files": [],
+        "routes": {"advertised": False, "uneven": False, "rules": False},
+        "mounts": {"/": ["rw"], TMP: ["rw", "nodev"]},
+        "modules": {"udf": 0, "sctp": 2},
+        "filesystems": ["ext4", "hfsplus"],
+        "apparmor": {"enabled": True, "complain": [], "files": {}, "forced": [], "enforce": 5, "parser": True},
+        "needs": {"sandboxes": [], "crash_dumps": [], "dkms": [], "snap": False, "azure": False},
+        "boot": {"ours": False, "command_line": ["quiet"], "grub": True, "lockdown": "none"},
+        "tmp_ours": False,
+    },
+}  # fmt: skip
+
+
+def made(controls=EVERYTHING, survey=None, **policy):
+    return kernel.change(survey or SURVEY, controls, mount_options=MOUNTS, **policy)
+
+
+def with_(path, value, survey=SURVEY):
+    """The survey with one value otherwise; the path's parts are separated by colons."""
+    changed = copy.deepcopy(survey)
+    place = changed
+    *way, last = path.split(":")
+    for part in way:
+        place = place[part]
+    place[last] = value
+    return changed
+
+
+def sysctl(change):
+    found = {one["path"]: one for one in change["files"]}[kernel.SYSCTL_FILE]
+    lines = found.get("content", "").splitlines()
+    return dict(line.lstrip("-").split(" = ") for line in lines if " = " in line)
+
+
+def test_names_of_parameters_with_dots_and_slashes():
+    assert survey_kernel.sysctl_path("net.ipv4.conf.eth0/1.rp_filter") == "net/ipv4/conf/eth0.1/rp_filter"
+    assert survey_kernel.sysctl_path("net/ipv4/conf/eth0.1/rp_filter") == "net/ipv4/conf/eth0.1/rp_filter"
+
+
+def test_parameters_are_set_for_all_interfaces_and_put_back_by_name():
+    change = made()
+    found = sysctl(change)
+    assert found["net/ipv4/conf/all/rp_filter"] == found["net/ipv4/conf/*/rp_filter"] == "1"
+    assert found["net/ipv4/ip_forward"] == "0" and found["kernel/core_pattern"] == "|/bin/false"
+    assert "kernel/sysrq" not in found  # this kernel does not have it
+    back = next(argv for argv in change["revert"] if "sysctl -q -w" in " ".join(argv))
+    assert "net/ipv4/ip_forward=1" in back and not any("dmesg_restrict" in word for word in back)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "gone", "said"),
+    [
+        ("firewall:forwards", ["docker"], "net/ipv4/ip_forward", "forwards (docker)"),
+        ("firewall:forwards", ["podman"], "kernel/unprivileged_userns_clone", "needed by podman"),
+        ("kernel:needs:sandboxes", ["bubblewrap"], "kernel/unprivileged_userns_clone", "needed by bubblewrap"),
+        ("kernel:needs:crash_dumps", ["/etc/default/kdump-tools"], "kernel/kexec_load_disabled", "crash dumps need it"),
+        ("kernel:routes:advertised", True, "net/ipv6/conf/*/accept_ra", "router advertisement"),
+    ],
+)
+def test_what_the_host_needs_is_left_and_said(path, value, gone, said):
+    change = made(survey=with_(path, value))
+    assert gone in sysctl(made()) and gone not in sysctl(change)
+    assert any(said in note for note in change["notes"])
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    ("kernel:routes:uneven", True), ("kernel:routes:rules", True), ("firewall:forwards", ["kubernetes"])])  # fmt: skip
+def test_where_packets_come_back_another_way_their_source_is_checked_loosely(path, value):
+    assert sysctl(made(survey=with_(path, value)))["net/ipv4/conf/*/rp_filter"] == "2"
+
+
+def test_stricter_settings_of_the_site_stay_weaker_ones_are_overridden_by_name_and_later_ones_refused():
+    def site(name, key, value):
+        entry = {"file": f"/etc/sysctl.d/{name}", "line": 3, "key": survey_kernel.sysctl_path(key), "value": value}
+        return made(survey=with_("kernel:files", [entry]))
+
+    stricter = site("10-site.conf", "kernel.yama.ptrace_scope", "3")
+    assert sysctl(stricter)["kernel/yama/ptrace_scope"] == "3" and not stricter["notes"][1:]
+    weaker = site("99-site.conf", "kernel.yama.ptrace_scope", "0")
+    assert sysctl(weaker)["kernel/yama/ptrace_scope"] == "1"
+    assert any("overrides /etc/sysctl.d/99-site.conf:3" in note for note in weaker["notes"])
+    later = site("zzz-site.conf", "kernel.yama.ptrace_scope", "0")
+    assert "read after our" in later["refuse"][0]
+    # systemd sets what a pattern names only where no other line names it outright
+    assert sysctl(site("10-site.conf", "net.ipv4.conf.eth0.rp_filter", "0"))["net/ipv4/conf/eth0/rp_filter"] == "1"
+
+
+def test_the_policy_may_set_more_or_leave_a_parameter():
+    found = sysctl(made(sysctl={"kernel.yama.ptrace_scope": None, "vm.swappiness": 10}))
+    assert "kernel/yama/ptrace_scope" not in found and found["vm/swappiness"] == "10"
+
+
+def test_modules_in_use_and_file_systems_in_fstab_stay_and_others_are_denied():
+    change = made(allowed=["usb-storage"])
+    text = {one["path"]: one for one in change["files"]}[kernel.MODULES_FILE]["content"]
+    assert "install udf /bin/false" in text and "install dccp /bin/false" in text
+    assert not any(f"install {name} " in text for name in ("sctp", "hfsplus", "usb_storage"))
+    assert any("in use, and not denied: hfsplus, sctp" in note for note in change["notes"])
+    assert any("modprobe -r" in argv[2] and argv[-1] == "udf" for argv in change["activate"] if len(argv) > 2)
+    azure = made(survey=with_("kernel:needs:azure", True))
+    assert "udf" not in {one["path"]: one for one in azure["files"]}[kernel.MODULES_FILE]["content"]
+
+
+def test_mounts_get_what_they_lack_and_give_back_only_that():
+    change = made()
+    files = {one["path"]: one for one in change["files"]}
+    assert "remount,nosuid,nodev,noexec /tmp" in files[kernel.MOUNTS_UNIT]["content"]
+    assert "/home" not in files[kernel.MOUNTS_UNIT]["content"]  # no mount of its own
+    assert ["mount", "-o", "remount,suid,exec", TMP] in change["revert"]
+    assert "TempDir" in files[kernel.APT_FILE]["content"]
+    gone = {one["path"]: one for one in made(controls=[])["files"]}
+    assert gone[kernel.MOUNTS_UNIT]["state"] == gone[kernel.MOUNTS_WANTED]["state"] == "absent"
+
+
+def test_boot_parameters_only_where_asked_for_and_lockdown_not_where_modules_are_built():
+    assert {one["path"]: one for one in made()["files"]}[kernel.GRUB_FILE]["state"] == "absent"
+    change = made(boot_parameters=["slab_nomerge"], lockdown="integrity")
+    files = {one["path"]: one for one in change["files"]}
+    assert "slab_nomerge lockdown=integrity" in files[kernel.GRUB_FILE]["content"]
+    assert "take effect at the next start: slab_nomerge lockdown=integrity" in change["notes"]
+    built = made(survey=with_("kernel:needs:dkms", ["zfs"]), lockdown="integrity")
+    assert "zfs" in built["refuse"][0]
+    assert made(survey=with_("kernel:boot:grub", False), boot_parameters=["quiet"])["refuse"]
+    assert made(boot_parameters=["a b; reboot"])["refuse"]
+
+
+def test_a_profile_that_complains_is_enforced_with_its_other_flags():
+    profile = "profile x flags=(attach_disconnected,complain) {\n}\n"
+    survey = with_("kernel:apparmor:files", {"/etc/apparmor.d/x": profile})
+    text = {one["path"]: one for one in made(survey=survey)["files"]}["/etc/apparmor.d/x"]["content"]
+    assert text == "profile x flags=(attach_disconnected) {\n}\n"
+
+
+def test_in_a_container_nothing_of_the_kernel_is_set():
+    survey = with_("kernel:writable", False, with_("system:container", "podman"))
+    present = {one["path"] for one in made(survey=survey)["files"] if one.get("state") != "absent"}
+    assert present == {kernel.LIMITS_FILE, kernel.COREDUMP_FILE}

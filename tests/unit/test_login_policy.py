@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import pytest
+from ansible_collections.rampart.hardening.plugins.plugin_utils import login_policy
+
+EVERYTHING = [f"login_policy.{name}" for name in (
+    "password_quality", "lockout", "history", "hashing", "ageing", "umask", "timeout", "banners", "su", "homes",
+    "shells")]  # fmt: skip
+
+
+SU = "auth sufficient pam_rootok.so\n"
+
+
+def password(name, **more):
+    return {"name": name, "age": 10, "min": 0, "max": 99999, "warn": 7, "inactive": None, "strong": True, **more}
+
+
+def survey(files=None, **more):
+    texts = {"/etc/login.defs": "PASS_MAX_DAYS\t99999\nUMASK\t022\n", "/etc/pam.d/su": SU, **(files or {})}
+    login = {
+        "files": {path: {"text": text, "mode": "0644"} for path, text in texts.items()}, "passwords": [], "homes": [],
+        "shells": [], "counted": [], "ours": [], "yescrypt": True,
+        "modules": {"pwquality": True, "pwhistory": True, "dictionary": True}, **more,
+    }  # fmt: skip
+    return {"login": login, "accounts": {"groups": {}}}
+
+
+def made(*args, **more):
+    change = login_policy.change(survey(*args), EVERYTHING, **more)
+    return change, {one["path"]: one for one in change["files"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "side", "after"),
+    [
+        ("UMASK 022", "027", "mask", "UMASK\t027"),
+        ("UMASK 077", "027", "mask", "UMASK 077"),
+        ("PASS_MAX_DAYS 90", "365", "low", "PASS_MAX_DAYS 90"),
+        ("PASS_MAX_DAYS -1", "365", "low", "PASS_MAX_DAYS\t365"),
+        ("HOME_MODE 0700", "0750", "mode", "HOME_MODE 0700"),
+        ("HOME_MODE 0755", "0750", "mode", "HOME_MODE\t0750"),
+        ("# nothing", "YESCRYPT", "", "# nothing\nX\tYESCRYPT"),
+    ],
+)
+def test_a_setting_stays_where_it_is_strict_enough(line, value, side, after):
+    key = line.split()[0] if line[0] != "#" else "X"
+    assert login_policy.with_settings(line + "\n", {key: (value, side)}, "\t")[0] == after + "\n"
+
+
+def test_a_second_line_of_a_setting_cannot_win():
+    text, overridden = login_policy.with_settings("UMASK 022\nUMASK 002\n", {"UMASK": ("027", "mask")}, "\t")
+    assert text == "UMASK\t027\n" and len(overridden) == 2
+
+
+def test_what_the_main_file_says_weaker_is_taken_out_of_it():
+    change, files = made({"/etc/security/pwquality.conf": "minlen = 6\nminclass = 4\n"})
+    assert files["/etc/security/pwquality.conf"]["content"].splitlines()[1] == "minclass = 4"
+    assert files["/etc/security/pwquality.conf"]["content"].startswith("# weaker")
+    assert any("pwquality.conf:1 (minlen = 6)" in note for note in change["notes"])
+
+
+def test_keys_do_not_mind_and_failures_are_counted_around_the_password():
+    _change, files = made()
+    login = files[login_policy.LOGIN_PROFILE]["content"]
+    assert "pam_unix.so no_pass_expiry" in login and "preauth silent deny=5" in login
+    assert "Priority: 0\n" in files[login_policy.COUNT_PROFILE]["content"]
+
+
+def test_a_stricter_lockout_of_the_site_stays():
+    _change, files = made({"/etc/security/faillock.conf": "deny = 3\nunlock_time = 1800\n"})
+    assert "deny=3 unlock_time=1800" in files[login_policy.LOGIN_PROFILE]["content"]
+
+
+def test_failures_that_the_site_counts_are_left_to_it():
+    change = login_policy.change(survey(counted=[{"file": "/etc/pam.d/login", "line": 1}]), EVERYTHING)
+    files = {one["path"]: one for one in change["files"]}
+    assert files[login_policy.COUNT_PROFILE]["state"] == "absent"
+    assert "preauth" not in files[login_policy.LOGIN_PROFILE]["content"]
+
+
+def test_passwords_age_but_for_those_exempt_and_every_value_is_put_back():
+    people = [password("bob"), password("machine"), password("carol", max=90, min=3), password("old", age=4000)]
+    change = login_policy.change(survey(passwords=people), EVERYTHING, exempt=["machine"])
+    assert ["chage", "-m", "1", "-M", "365", "-W", "7", "bob"] in change["activate"]
+    assert ["chage", "-m", "0", "-M", "99999", "-W", "7", "bob"] in change["revert"]
+    assert not any("machine" in argv or "carol" in argv for argv in change["activate"])
+    assert any(note.endswith("when they next use it: old") for note in change["notes"])
+
+
+def test_homes_keep_what_is_stricter_and_those_with_pages_stay_open():
+    homes = [{"name": name, "path": f"/home/{name}", "mode": mode, "uid": 1000, "gid": 1000, "public": name == "web"}
+             for name, mode in (("a", 0o755), ("b", 0o700), ("web", 0o755), ("c", 0o2775))]  # fmt: skip
+    change = login_policy.change(survey(homes=homes), EVERYTHING)
+    found = {one["path"]: one["mode"] for one in change["files"] if one["path"].startswith("/home")}
+    assert found == {"/home/a": "0750", "/home/c": "2750"}
+
+
+def test_su_asks_members_only_and_root_comes_first():
+    found = login_policy.su_file(f"{SU}# auth required pam_wheel.so\nauth required pam_wheel.so\n", "wheel")
+    assert found.splitlines() == [
+        "auth sufficient pam_rootok.so", "auth       requisite pam_wheel.so use_uid group=wheel",
+        "# auth required pam_wheel.so"]  # fmt: skip
+    assert login_policy.change(survey(), EVERYTHING, su_group="wheel")["refuse"]
+
+
+def test_a_banner_of_the_site_stays_and_what_tells_the_version_does_not():
+    _change, files = made({"/etc/issue": "Property of Example Ltd.\n", "/etc/issue.net": "Debian GNU/Linux 12\n"},
+                          banner="Go away.\n")  # fmt: skip
+    assert "/etc/issue" not in files and files["/etc/issue.net"]["content"] == "Go away.\n"
+
+
+def test_without_controls_nothing_of_ours_stays():
+    left = survey(ours=[login_policy.LOGIN_PROFILE])
+    change = login_policy.change(left, [])
+    assert {one["state"] for one in change["files"]} == {"absent"}
+    assert "--remove" in change["derive"][0]["command"]
