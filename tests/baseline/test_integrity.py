@@ -258,7 +258,7 @@ def test_setuid_removed(host, policy, evidence, not_applicable):
     for path in present:
         mode = host.check_output(f"stat --format %a {shlex.quote(path)}")
         kept = host.run(
-            "dpkg-statoverride --list " + " ".join(shlex.quote(p) for p in {path, path.removeprefix("/usr")})
+            "dpkg-statoverride --list " + " ".join(shlex.quote(p) for p in (path, path.removeprefix("/usr")))
         )
         evidence(f"{mode} {path}; dpkg keeps: {kept.stdout.strip() or 'nothing'}")
         owned = host.run(f"dpkg --search {shlex.quote(path)} {shlex.quote(path.removeprefix('/usr'))}").stdout

@@ -178,7 +178,7 @@ def test_what_is_allowed_is_green(host):
                "integrity_unowned_allowed": ["/srv/odd/orphan"]}  # fmt: skip
     said = host.harden(**allowed)
     assert said.result["setuid_unknown"] == said.result["unowned"] == []
-    assert "WARNING" not in said
+    assert f"[WARNING]: {host.name}" not in said
     assert set(host.verify(**allowed).values()) == {"pass", "na"}
 
 
