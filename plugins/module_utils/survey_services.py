@@ -316,8 +316,8 @@ def collect(run):
     masked = [line for line in read(MASKED).splitlines() if line and not line.startswith('#')]
     capabilities = re.search(r'^CapEff:\s*(\w+)', read('/proc/1/status'), re.M)
     names = [unit for entry in SERVERS.values() for unit in entry[0].split()]
-    shown = show(run, there(dict.fromkeys([*names, *SANDBOXED])), 'LoadState', 'ActiveState', 'UnitFileState', 'MainPID',
-                 'NeedDaemonReload', 'RequiredBy', 'BoundBy')
+    shown = show(run, there(dict.fromkeys([*names, *SANDBOXED])), 'LoadState', 'ActiveState', 'UnitFileState',
+                 'MainPID', 'NeedDaemonReload', 'RequiredBy', 'BoundBy')
     boxes = sandbox(shown)
     crontabs = [os.path.basename(path) for path in glob.glob('/var/spool/cron/crontabs/*')]
     return dict(
