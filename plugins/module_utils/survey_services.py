@@ -16,6 +16,8 @@ import stat
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_firewall import address, read
 
 UNITS = '/etc/systemd/system'
+PLACES = (UNITS, '/run/systemd/system', '/run/systemd/generator', '/run/systemd/generator.late', '/lib/systemd/system',
+          '/usr/local/lib/systemd/system')
 MASKED = '/etc/rampart/services.masked'
 SANDBOX = 'rampart-sandbox.conf'
 SANDBOXED = ('ssh.service', 'cron.service', 'nginx.service', 'mariadb.service')
@@ -133,24 +135,27 @@ def loopback(text):
     return (getattr(found, 'ipv4_mapped', None) or found).is_loopback
 
 
+def there(units):
+    """Those of the units that have a file, so that systemd need not look for the others."""
+    return [unit for unit in units if any(os.path.lexists(f'{place}/{unit}') for place in PLACES)]
+
+
 def show(run, units, *properties):
-    """systemd's word on units: {unit: {property: value}}; where it cannot be asked, which of them are installed."""
+    """systemd's word on units: {unit: {property: value}}; LoadState alone where no systemd runs."""
     if not units:
         return {}
-    rc, out, dummy = run(['systemctl', 'show', '--property=Id,' + ','.join(properties), '--'] + list(units))
+    rc, out, dummy = run(['systemctl', 'show', '--property=Id,' + ','.join(properties), '--'] + units)
     blocks = [dict(line.partition('=')[::2] for line in block.splitlines()) for block in out.strip().split('\n\n')]
     # an alias answers with another name: the order is that of the question
-    if rc == 0 and len(blocks) == len(units):
-        return dict(zip(units, blocks))
-    there = [unit for unit in units if glob.glob(f'/lib/systemd/system/{unit}')]  # no systemd runs: an image is built
-    return {unit: dict(LoadState='loaded') for unit in there}
+    asked = rc == 0 and len(blocks) == len(units)
+    return dict(zip(units, blocks if asked else [dict(LoadState='loaded')] * len(units)))
 
 
-def servers(run, masked):
+def servers(run, shown, masked):
     """The units of unneeded servers that are there: {unit: {active, enabled, masked, own, users}}."""
-    names = [unit for entry in SERVERS.values() for unit in entry[0].split()]
     found, users = {}, {}
-    for unit, facts in show(run, names, 'LoadState', 'ActiveState', 'UnitFileState', 'RequiredBy', 'BoundBy').items():
+    for unit in (unit for entry in SERVERS.values() for unit in entry[0].split() if unit in shown):
+        facts = shown[unit]
         if facts.get('LoadState') in ('loaded', 'masked') or unit in masked:
             path = os.path.join(UNITS, unit)
             users[unit] = (facts.get('RequiredBy', '') + ' ' + facts.get('BoundBy', '')).split()
@@ -260,10 +265,11 @@ def filters(pid):
     return int(found.group(1)) if found else None
 
 
-def sandbox(run):
+def sandbox(shown):
     """The units that get a sandbox and are there: {unit: {pid, text, live, set}}."""
     found = {}
-    for unit, facts in show(run, SANDBOXED, 'LoadState', 'MainPID', 'NeedDaemonReload').items():
+    for unit in SANDBOXED:
+        facts = shown.get(unit, {})
         if facts.get('LoadState') != 'loaded':
             continue
         ours, chosen = f'{UNITS}/{unit}.d/{SANDBOX}', {}
@@ -309,10 +315,13 @@ def collect(run):
     waiting, established = sockets()
     masked = [line for line in read(MASKED).splitlines() if line and not line.startswith('#')]
     capabilities = re.search(r'^CapEff:\s*(\w+)', read('/proc/1/status'), re.M)
-    boxes = sandbox(run)
+    names = [unit for entry in SERVERS.values() for unit in entry[0].split()]
+    shown = show(run, there(dict.fromkeys([*names, *SANDBOXED])), 'LoadState', 'ActiveState', 'UnitFileState',
+                 'MainPID', 'NeedDaemonReload', 'RequiredBy', 'BoundBy')
+    boxes = sandbox(shown)
     crontabs = [os.path.basename(path) for path in glob.glob('/var/spool/cron/crontabs/*')]
     return dict(
-        listening=listening(run, waiting), established=sorted(established), servers=servers(run, masked),
+        listening=listening(run, waiting), established=sorted(established), servers=servers(run, shown, masked),
         masked=masked, packages=packages(), uses=uses(),
         cron={path: facts for path, facts in ((path, facts_of(path)) for path in CRON_PATHS) if facts},
         lists=dict(cron=list_of('cron', '/usr/bin/crontab', crontabs), at=list_of('at', '/usr/bin/at', jobs_of_at())),
