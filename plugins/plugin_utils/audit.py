@@ -307,7 +307,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     if plan["journald"]:
         files.append({"path": OUR_JOURNALD, "content": contents["journald"]})
         restart = [["systemctl", "restart", "systemd-journald.service"], ["journalctl", "--flush"]]
-        active.append(["sh", "-c", PERSISTENT])
+        active += [["sh", "-c", PERSISTENT]] if "Storage" in plan["journald"] else []
         activate += restart
         revert += restart
     if plan["full_disk"]:
