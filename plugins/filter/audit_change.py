@@ -12,7 +12,7 @@ short_description: Make a confirmed change of the audit trail
 version_added: 0.1.0
 author: The rampart authors (@rampart-hardening)
 description:
-  - Puts together the files of auditd, journald, rsyslog, sudo and AIDE, and the commands that check and activate them.
+  - Puts together the files of auditd, journald, rsyslog and AIDE, and the commands that check and activate them.
 positional: _input, plan
 options:
   _input:

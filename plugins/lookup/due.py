@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
-
 DOCUMENTATION = r"""
 name: due
 short_description: Whether a role has anything to do on this host
@@ -34,6 +31,9 @@ _raw:
   type: list
   elements: bool
 """
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
 
 
 class LookupModule(LookupBase):

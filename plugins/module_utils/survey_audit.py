@@ -22,10 +22,8 @@ OUR_RULES = RULES + '/50-rampart.rules'
 OUR_LOCK = RULES + '/zz-rampart-lock.rules'
 JOURNALD = 'systemd/journald.conf'
 PLACES = ('/usr/lib', '/usr/local/lib', '/run', '/etc')
-OUR_SUDOERS = '/etc/sudoers.d/zz-rampart-audit'
 OUR_JOURNALD = '/etc/systemd/journald.conf.d/zz-rampart.conf'
 OUR_RSYSLOG = '/etc/rsyslog.d/00-rampart.conf'
-SUDO = ('use_pty', 'logfile')
 PROGRAMS = {
     'auditd': '/usr/sbin/auditd', 'chrony': '/usr/sbin/chronyd',
     'systemd-timesyncd': '/usr/lib/systemd/systemd-timesyncd',
@@ -124,29 +122,20 @@ def journald():
     return found
 
 
-def sudo_settings():
-    """What sudo is told of use_pty and logfile, and where among it our file is, or would be.
-
-    Returns {included: bool, settings: [{file, mark, whom, name, value, after}]}; value is None where it is unset.
-    """
+def sudo_log():
+    """The file to which sudo logs, or that of the role admin_accounts, which sets it."""
     def names(directory):
-        found = os.listdir(directory) if os.path.isdir(directory) else []
-        return found + [os.path.basename(OUR_SUDOERS)] * (directory == os.path.dirname(OUR_SUDOERS))
+        return os.listdir(directory) if os.path.isdir(directory) else []
 
-    def read(path):
-        return '\n' if path == OUR_SUDOERS else text(path) if os.path.isfile(path) else None
-
-    sudoers = Sudoers(read, names, socket.gethostname())
-    included, found = False, []
-    for path, line in sudoers.order:
-        included = included or path == OUR_SUDOERS
-        mark, whom, settings = line.value if line.kind == 'defaults' else ('', '', [])
+    found = '/var/log/sudo.log'
+    for dummy, line in Sudoers(lambda path: text(path) if os.path.isfile(path) else None, names,
+                               socket.gethostname()).order:
+        mark, dummy, settings = line.value if line.kind == 'defaults' else ('', '', [])
         for setting in settings:
-            match = re.match(r'(!*)\s*(\w+)\s*(?:=\s*(.*))?$', setting)
-            if match and match.group(2) in SUDO:
-                value = None if len(match.group(1)) % 2 else (match.group(3) or '').strip('"')
-                found.append(dict(file=path, mark=mark, whom=whom, name=match.group(2), value=value, after=included))
-    return dict(included=included, settings=found)
+            match = re.match(r'logfile\s*=\s*"?(/[\w./-]+)"?$', setting)
+            if match and not mark:
+                found = match.group(1)
+    return found
 
 
 def rsyslog():
@@ -191,7 +180,7 @@ def collect(run):
         auditd: {key: value} of auditd.conf
         clock_users: [name] of accounts under which programs keep the clock
         journald: {key: {value, file, line}}
-        sudo: {included, settings: [{file, mark, whom, name, value, after}]}
+        sudo_log: path
         rsyslog: {modes: [{file, line, mode}], modules: [name]}
         aide: bool, whether the site has a database of its own
     """
@@ -206,5 +195,5 @@ def collect(run):
         running=[name for name, state in zip(keepers, states) if state == 'active'],
         privileged=privileged(), exists=[path for path in watched if os.path.exists(path)], uid_min=smallest_uid(),
         auditd={key: value for dummy, key, value in assignments(text(AUDITD_CONF))}, clock_users=clock_users(),
-        journald=journald(), sudo=sudo_settings(), rsyslog=rsyslog(),
+        journald=journald(), sudo_log=sudo_log(), rsyslog=rsyslog(),
         aide=any(os.path.exists(f'/var/lib/aide/aide.db{end}') for end in ('', '.gz')))

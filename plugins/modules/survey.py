@@ -150,6 +150,5 @@ def main():
         'audit': survey_audit.collect(run)}})
 
 
-
 if __name__ == '__main__':
     main()

@@ -15,13 +15,10 @@ from ansible_collections.rampart.hardening.plugins.module_utils.survey_audit imp
     OUR_LOCK,
     OUR_RSYSLOG,
     OUR_RULES,
-    OUR_SUDOERS,
 )
 
 LOCK = "# Written by the role audit of rampart.hardening. Do not edit: change the inventory.\n-e 2\n"
-LOGROTATE = "/etc/logrotate.d/rampart-audit"
 PASSAGES = "/var/log/rampart/passages.log"  # who went where through a jump server
-SUDO_LOG = "/var/log/sudo.log"
 DIRECTORY = "/etc/rampart/audit"
 CA_FILE, CERT_FILE, KEY_FILE = (f"{DIRECTORY}/{name}" for name in ("collector-ca.pem", "client.pem", "client.key"))
 AIDE_CONF = f"{DIRECTORY}/aide.conf"
@@ -114,23 +111,6 @@ def journal(survey: Mapping, limit: str, syslog: bool) -> tuple[dict[str, str], 
     return wanted, overridden, refuse
 
 
-def sudo(survey: Mapping) -> tuple[str, list[str], list[str]]:
-    """Where sudo's log is to be, what we override, and why it would not hold."""
-    found = survey["audit"]["sudo"]
-    path, overridden, refuse = SUDO_LOG, [], []
-    if not found["included"]:
-        refuse.append(f"sudo does not read {OUR_SUDOERS.rpartition('/')[0]}: include it, or waive audit.sudo")
-    for one in found["settings"]:
-        told = f"{one['file']}: Defaults{one['mark']}{one['whom']} {'!' * (one['value'] is None)}{one['name']}"
-        if one["value"] is None and (one["mark"] or one["after"]):
-            refuse.append(f"{told} undoes what is to hold for everybody: take it out, or waive audit.sudo")
-        elif one["value"] is None:
-            overridden.append(told)
-        elif one["name"] == "logfile" and not one["mark"] and re.fullmatch(r"/[\w./-]+", one["value"]):
-            path = one["value"]
-    return path, overridden, refuse
-
-
 def collector(forward: Mapping, survey: Mapping) -> tuple[dict, list[str]]:
     """The collector with all that goes unsaid, and what is wrong with it; empty where there is none."""
     if not forward:
@@ -189,11 +169,6 @@ def plan(
     if "audit.journal" in controls:
         notes += overridden
         refuse += stands
-    sudo_log, overridden, stands = sudo(survey)
-    with_sudo = "audit.sudo" in controls and bool(survey["accounts"]["sudo"])
-    if with_sudo:
-        notes += overridden
-        refuse += stands
     notes = [f"overrides {one}" for one in notes]
     rsyslog = bool(to) or ("audit.log_permissions" in controls and "rsyslog" in installed)
     if "audit.log_permissions" in controls:
@@ -244,8 +219,7 @@ def plan(
         "changers": [[path, CHANGERS[path]] for path in exists if path in CHANGERS],
         # Debian 12's journald turns the kernel's audit off whenever it starts, unless it is told to leave it alone
         "journald": {**(settings if "audit.journal" in controls else {}), **({"Audit": ""} if audited else {})},
-        "sudo": with_sudo,
-        "sudo_log": sudo_log,
+        "sudo_log": seen["sudo_log"],
         "rsyslog": rsyslog,
         "follow": follow,
         "imfile": "imfile" not in seen["rsyslog"]["modules"],
@@ -301,7 +275,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     """The arguments of the confirmed change. `contents` are the rendered files, `loaded` tries the kernel's rules."""
     files: list[dict] = []
     validate, active, activate, revert = [], [], [], []
-    gone = [OUR_LOCK, OUR_RULES, OUR_JOURNALD, OUR_RSYSLOG, CA_FILE, CERT_FILE, KEY_FILE, OUR_SUDOERS, LOGROTATE]
+    gone = [OUR_LOCK, OUR_RULES, OUR_JOURNALD, OUR_RSYSLOG, CA_FILE, CERT_FILE, KEY_FILE]
     gone += [AIDE_WANTED, *(f"{UNITS}/{unit}" for unit in AIDE_UNITS.values()), AIDE_CONF, *SOURCES.values()]
     installed = survey["audit"]["installed"]
     if plan["journald"]:
@@ -337,10 +311,6 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
         active.append(["systemctl", "is-active", "--quiet", "rsyslog.service"])
         activate.append(["systemctl", "restart", "rsyslog.service"])
         revert.append(activate[-1])
-    if plan["sudo"]:
-        files.append({"path": OUR_SUDOERS, "content": contents["sudoers"], "mode": "0440",
-                      "validate": ["visudo", "-cf", "%s"]})  # fmt: skip
-        files.append({"path": LOGROTATE, "content": contents["logrotate"]})
     if plan["clock"]:
         keeper = plan["clock"]
         unit = f"{keeper}.service"

@@ -55,7 +55,7 @@ def value(kernel, policy):
         shown = kernel.run(f"cd {directory} && grep -H . */{tail}").stdout
         present = set(kernel.check_output("ls -d /sys/class/net/*/device | cut -d/ -f5").split()) | {"all", "default"}
         lines = [line.partition(f"/{tail}:") for line in shown.splitlines()]
-        return {interface: found for interface, _, found in lines if interface in present}
+        return {line[0]: line[2] for line in lines if line[0] in present}
 
     def check(evidence, **wanted):
         """Compare the parameters with a set of good values each; what the policy changes counts as said there."""

@@ -164,10 +164,10 @@ def test_drift_is_seen_and_mended(host, tmp_path):
     assert wait(lambda: host.sh("ls /var/lib/rampart/aide/files.db", check=False))
     host.write("/run/systemd/journald.conf.d/x.conf", "[Journal]\nStorage=volatile\n")
     host.sh("rm -rf /etc/systemd/journald.conf.d /var/log/journal/*; systemctl restart systemd-journald")
-    host.sh("rm /etc/sudoers.d/zz-rampart-audit; touch /var/log/sudo.log; chmod 644 /var/log/sudo.log")
+    host.sh("touch /var/log/sudo.log; chmod 644 /var/log/sudo.log")
     host.sh("systemctl stop rampart-aide-check.timer")
     assert red(host.verify(tmp_path, hardening_level=2)) == {
-        "audit.journal", "audit.sudo", "audit.log_permissions", "audit.file_integrity"}  # fmt: skip
+        "audit.journal", "audit.log_permissions", "audit.file_integrity"}  # fmt: skip
     host.sh("rm /run/systemd/journald.conf.d/x.conf; chmod 600 /var/log/sudo.log")
     host.site(hardening_level=2)
     assert not red(host.verify(tmp_path, hardening_level=2))
@@ -178,21 +178,16 @@ def test_drift_is_seen_and_mended(host, tmp_path):
 
 def test_what_a_site_has_set_stays(host, tmp_path):
     host.write("/etc/systemd/journald.conf.d/50-site.conf", "[Journal]\nSystemMaxUse=300M\nStorage=volatile\n")
-    host.write("/etc/sudoers.d/50-site", "Defaults logfile=/var/log/sudo-site.log, !use_pty\n")
     said = host.site()
     assert "overrides /etc/systemd/journald.conf.d/50-site.conf:3 Storage=volatile" in said
-    assert "overrides /etc/sudoers.d/50-site: Defaults !use_pty" in said
     assert "SystemMaxUse=300M" in host.sh("cat /etc/systemd/journald.conf.d/zz-rampart.conf")
     assert not red(host.verify(tmp_path))
-    assert host.sh("grep -c COMMAND /var/log/sudo-site.log") != "0\n"
     assert changed(host.site()) == 0
 
 
 @pytest.mark.parametrize(
     ("control", "path", "text", "words"),
     [
-        ("audit.sudo", "/etc/sudoers.d/10-site", "Defaults:test !use_pty\n", "Defaults:test !use_pty undoes"),
-        ("audit.sudo", "/etc/sudoers.d/zzz-site", "Defaults !logfile\n", "zzz-site: Defaults !logfile undoes"),
         (
             "audit.journal",
             "/etc/systemd/journald.conf.d/zzz.conf",
