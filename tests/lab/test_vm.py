@@ -36,7 +36,7 @@ SLOW = {"ANSIBLE_TIMEOUT": "60"}  # everything takes its time under emulation, a
 
 
 def vm(*argv, **options):
-    return run(sys.executable, VM, *argv, **{"timeout": 400, **options})
+    return run(sys.executable, VM, *argv, **{"timeout": 700, **options})
 
 
 class Machine:

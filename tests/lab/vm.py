@@ -36,7 +36,7 @@ PARTITION = 1 << 20  # where it begins; the boot loader lies before it
 BRIDGE = f"rlab{NUMBER}vm"
 SUBNET = 9  # the third part of the machines' addresses
 MEMORY = 1024
-BOOT_SECONDS = 180  # from power on to the guest agent, at the very most
+BOOT_SECONDS = 600  # from power on to the guest agent, at the very most: emulation on a busy machine
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
