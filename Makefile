@@ -53,7 +53,7 @@ docs: setup ## Write the roles' READMEs and docs/controls.md anew
 	@python docs/generate.py
 
 clean: ## Remove the lab's hosts, networks and images, and .cache
-	@[ ! -x .cache/venv/bin/python ] || python tests/lab/lab.py down --all
+	@[ ! -x .cache/venv/bin/python ] || { python tests/lab/vm.py down --all; python tests/lab/lab.py down --all; }
 	@rm -rf .cache
 
 endif

@@ -40,6 +40,7 @@ def parts() -> list[Part]:
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     return [
         Part("lab-image", ["python", "tests/lab/lab.py", "build"]),
+        Part("vm-image", ["python", "tests/lab/vm.py", "build"], ["lab-image"]),
         Part("sanity", ["tests/sanity.sh"]),
         Part("unit", ["pytest", "-n", "auto", "tests/unit"]),
         Part("lint", ["tests/lint.sh"]),
@@ -52,8 +53,9 @@ def parts() -> list[Part]:
 def lab_part(name: str) -> Part:
     # the faults wait most of the time, for timers and restarts
     side_by_side = ["-n", "4", "--dist", "loadgroup"] if name == "test_faults" else []
-    alone = name in ("test_fleet", "test_faults", "test_soak")
-    return Part(name.replace("test_", "lab-"), ["pytest", *side_by_side, f"tests/lab/{name}.py"], ["lab-image"], alone)
+    alone = name in ("test_fleet", "test_faults", "test_soak", "test_vm")
+    image = "vm-image" if name == "test_vm" else "lab-image"
+    return Part(name.replace("test_", "lab-"), ["pytest", *side_by_side, f"tests/lab/{name}.py"], [image], alone)
 
 
 def room(part: Part, running: list[Part]) -> bool:

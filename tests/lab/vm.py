@@ -1,13 +1,17 @@
 # Copyright: (c) 2026, The rampart authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's virtual machines: hosts as lab.py's, with a kernel, a boot loader, a disk and a power switch of their own."""
+"""The lab's virtual machines: hosts as lab.py's, with a kernel, a boot loader, a disk and a power switch of their own.
+
+A new one is resumed from the memory of one that had just booted, which saves the boot.
+"""
 
 from __future__ import annotations
 
 import argparse
 import base64
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -32,7 +36,7 @@ PARTITION = 1 << 20  # where it begins; the boot loader lies before it
 BRIDGE = f"rlab{NUMBER}vm"
 SUBNET = 9  # the third part of the machines' addresses
 MEMORY = 1024
-BOOT_SECONDS = 180  # from power on to the guest agent, at the very most
+BOOT_SECONDS = 600  # from power on to the guest agent, at the very most: emulation on a busy machine
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -84,14 +88,25 @@ def find_accelerator(kernel):
 
 def power_on(where, disk, memory, *more):
     """Start a machine whose sockets, console log and process number are in the folder `where`."""
-    accel = accelerator()
-    run("qemu-system-x86_64", "-daemonize", "-pidfile", where / "pid", "-machine", "q35",
-        *(("-accel", "kvm", "-cpu", "host") if accel == "kvm" else ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off")),
-        "-smp", "2", "-m", memory, "-nodefaults", "-vga", "std", "-display", "none", "-serial", f"file:{where / 'console'}",
+    accel = ("kvm", "-cpu", "host") if accelerator() == "kvm" else ("tcg,thread=multi", "-cpu", "max,la57=off")
+    run("qemu-system-x86_64", "-daemonize", "-pidfile", where / "pid", "-machine", "q35", "-accel", *accel, "-smp", "2",
+        "-m", memory, "-nodefaults", "-display", "none", "-vga", "std", "-serial", f"file:{where / 'console'}",
         "-drive", f"file={disk},format={disk.suffix[1:]},if=virtio,cache=writeback,discard=unmap",
         "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
         "-chardev", f"socket,path={where / 'agent'},server=on,wait=off,id=agent",
-        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0", *more)  # fmt: skip
+        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-qmp", f"unix:{where / 'monitor'},server=on,wait=off", *more)  # fmt: skip
+
+
+def network(number, *lan):
+    """Its cables: eth0 into `lan`, eth1 the way out."""
+    card = "virtio-net-pci,netdev"
+    return ("-netdev", ",".join((*lan, "id=lan")), "-device", f"{card}=lan,mac={mac(number)}",
+            "-netdev", "user,id=out,ipv6=off", "-device", f"{card}=out")  # fmt: skip
+
+
+def mac(number):
+    return f"02:52:{NUMBER:02x}:{SUBNET:02x}:00:{number:02x}"
 
 
 def power_off(where):
@@ -102,24 +117,34 @@ def power_off(where):
             time.sleep(0.01)
 
 
-def ask(where, command, seconds=10.0, **arguments):
-    """One question to the guest agent, which answers as root whatever the network, sshd or PAM are like."""
+def talk(path, seconds, *questions):
+    """Put questions to one of qemu's sockets, yield what comes back."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
-        connection.connect(str(where / "agent"))
-        token = secrets.randbelow(1 << 31)
-        sync = {"execute": "guest-sync", "arguments": {"id": token}}
-        connection.sendall(b"\n".join(json.dumps(words).encode() for words in (
-            sync, {"execute": command, "arguments": arguments})) + b"\n")  # fmt: skip
-        synced = False
-        for line in connection.makefile("rb"):  # what somebody else asked for and left comes first
+        connection.connect(str(path))
+        for command, arguments in questions:
+            connection.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        for line in connection.makefile("rb"):
             answer = json.loads(line.lstrip(b"\xff"))
-            if synced:
-                if "error" in answer:
-                    raise LabError(f"{command}: {answer['error']['desc']}")
-                return answer["return"]
-            synced = answer.get("return") == token
-    raise LabError(f"{command}: the machine has gone")
+            if "error" in answer:
+                raise LabError(f"{questions}: {answer['error']['desc']}")
+            if "return" in answer:  # neither a greeting nor an event
+                yield answer["return"]
+    raise LabError(f"{questions}: the machine has gone")
+
+
+def ask(where, command, seconds=10.0, **arguments):
+    """One question to the guest agent, which answers as root whatever the network, sshd or PAM are like."""
+    token = secrets.randbelow(1 << 31)
+    answers = talk(where / "agent", seconds, ("guest-sync", {"id": token}), (command, arguments))
+    while next(answers) != token:  # what somebody else asked for and left comes first
+        pass
+    return next(answers)
+
+
+def order(where, command, **arguments):
+    """One command to qemu itself."""
+    return list(itertools.islice(talk(where / "monitor", 60, ("qmp_capabilities", {}), (command, arguments)), 2))[1]
 
 
 def execute(where, argv, stdin=b"", seconds=600.0):
@@ -182,12 +207,24 @@ def disk_of(release):
     return DISKS / f"{release}-{lab.recipe_hash(f'vm-{release}')}.raw"
 
 
+def resumable(release):
+    """The disk of a machine that had just booted; its memory lies beside it, for the same qemu to resume."""
+    version = run("qemu-system-x86_64", "--version").split("version ")[1].split()[0]
+    return DISKS / f"{disk_of(release).stem}-{accelerator()}-{version}.qcow2"
+
+
 def ensure_disks(releases):
     lab.ensure_images([f"vm-{release}" for release in releases])
     with lab.locked("disks"):
         for release in releases:
             if not disk_of(release).exists():
                 make_disk(release)
+            if not resumable(release).exists():
+                make_resumable(release)
+
+
+def overlay(disk, on):
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", on, "-F", on.suffix[1:], disk)
 
 
 def make_disk(release):
@@ -226,6 +263,32 @@ def make_disk(release):
     say(f"disk {release}: built in {time.monotonic() - started:.0f} s")
 
 
+def make_resumable(release):
+    started = time.monotonic()
+    where = DISKS / release
+    where.mkdir(parents=True, exist_ok=True)
+    disk = where / "disk.qcow2"
+    overlay(disk, disk_of(release))
+    try:
+        power_on(where, disk, MEMORY, *network(1, "user", "restrict=on"))
+        wait_for_boot(where)
+        execute(where, ["/usr/bin/systemctl", "is-system-running", "--wait"])
+        shell(where, "sync")
+        order(where, "stop")
+        order(where, "migrate", uri=f"exec:cat >{where / 'memory'}")
+        deadline = time.monotonic() + 60
+        while order(where, "query-migrate")["status"] != "completed":
+            if time.monotonic() > deadline:
+                raise LabError(f"{release}: the memory is not saved after 60 s")
+            time.sleep(0.1)
+    finally:
+        power_off(where)
+    (where / "memory").rename(resumable(release).with_suffix(".memory"))
+    disk.rename(resumable(release))
+    shutil.rmtree(where)
+    say(f"disk {release}: resumable in {time.monotonic() - started:.0f} s")
+
+
 # --- machines -------------------------------------------------------------------------------------------------------
 
 
@@ -244,16 +307,15 @@ def plug(number):
     return cable
 
 
-def start(name):
-    """Switch it on and wait until it has booted and sshd answers; returns the boot's id."""
+def start(name, *more):
+    """Switch it on and wait until it has booted; returns the boot's id."""
     known, where = record(name), folder(name)
     if pid_of(where):
         raise LabError(f"{name} is running")
-    number = known["number"]
-    power_on(where, where / "disk.qcow2", known["memory"],
-             "-netdev", f"tap,id=lan,ifname={plug(number)},script=no,downscript=no",
-             "-device", f"virtio-net-pci,netdev=lan,mac=02:52:{NUMBER:02x}:{SUBNET:02x}:00:{number:02x}",
-             "-netdev", "user,id=out,ipv6=off", "-device", "virtio-net-pci,netdev=out")  # fmt: skip
+    lan = ("tap", f"ifname={plug(known['number'])}", "script=no", "downscript=no")
+    power_on(where, where / "disk.qcow2", known["memory"], *network(known["number"], *lan), *more)
+    if more:
+        order(where, "cont")  # it was saved while it stood still
     return wait_for_boot(where)
 
 
@@ -268,15 +330,21 @@ def up(options):
         number = next(number for number in range(10, 250) if number not in taken)
         where.mkdir(parents=True)
         lab.write_json(where / "vm.json", {"number": number, "memory": options.memory, "image": options.image})
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", disk_of(options.image), "-F", "raw", where / "disk.qcow2")
-    start(name)
+    if options.memory == MEMORY:
+        booted = resumable(options.image)
+        overlay(where / "disk.qcow2", booted)
+        start(name, "-incoming", f"exec:cat {booted.with_suffix('.memory')}")
+    else:
+        overlay(where / "disk.qcow2", disk_of(options.image))
+        start(name)
     found = addresses(number)
-    lan = "".join(f"Address={address}/{bits}\n" for address, bits in zip(found, (24, 64), strict=True))
+    lan = f"[Match]\nName=eth0\n[Link]\nMACAddress={mac(number)}\n[Network]\n"
+    lan += "".join(f"Address={address}/{bits}\n" for address, bits in zip(found, (24, 64), strict=True))
     files = lab.host_files(where, keys) | {
         "/etc/hostname": (f"{name}\n".encode(), 0, 0o644),
         "/etc/hosts": (f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost\n".encode(), 0, 0o644),
         "/etc/resolv.conf": (b"nameserver 10.0.2.3\n", 0, 0o644),
-        "/etc/systemd/network/lan.network": (f"[Match]\nName=eth0\n[Network]\n{lan}".encode(), 0, 0o644),
+        "/etc/systemd/network/lan.network": (lan.encode(), 0, 0o644),
     }
     shell(where, "tar --extract --directory / && hostname -F /etc/hostname && systemctl restart systemd-networkd ssh",
           stdin=lab.tarball(files))  # fmt: skip

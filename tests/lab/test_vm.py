@@ -1,0 +1,237 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""On machines with a kernel, a boot loader and a disk of their own: reboots, power cuts, Docker, and the way back.
+
+The tests run in order and each goes on where the one before it ended. One machine at a time, as emulation takes both
+cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from faults import JOURNAL, KEYS, LEFT, MANIFEST, PREPARE, Play, after, change, difference, run, until
+from lab import STATE
+from vm import addresses
+
+ROOT = Path(__file__).resolve().parents[2]
+VM = ROOT / "tests/lab/vm.py"
+CUTS = int(os.environ.get("CUTS", "10"))
+SEED = os.environ.get("SEED") or str(int(time.time()))
+CHANGES = "/var/lib/rampart/changes"
+SLOW = {"ANSIBLE_TIMEOUT": "60"}  # everything takes its time under emulation, a login too
+
+
+def vm(*argv, **options):
+    return run(sys.executable, VM, *argv, **{"timeout": 700, **options})
+
+
+class Machine:
+    def __init__(self, name, release):
+        self.name = name
+        vm("down", name, check=False)
+        self.address = vm("up", name, "--image", release, timeout=900).strip()
+        self.folder = STATE / "hosts" / name
+        inventory = json.loads((self.folder / "inventory.yml").read_text())
+        self.policy = inventory["all"]["vars"] | {"hardening_confirm_timeout": 180}
+        self.variables = inventory["all"]["children"]["jump"]["hosts"][name] | {
+            "ansible_user": "automation",
+            "ansible_ssh_private_key_file": str(KEYS / "automation"),
+            "ansible_become": True,
+            "ansible_pipelining": True,
+        }
+
+    def sh(self, command, **options):
+        return vm("exec", self.name, "sh", "-c", command, **options)
+
+    def python(self, code):
+        return json.loads(vm("exec", self.name, "python3", "-", input=code))
+
+    def manifest(self):
+        return self.python((ROOT / "molecule/shared/manifest.py").read_text())
+
+    def book(self, name, *options, check=True, **policy):
+        """Run a playbook of the collection as the automation account; what it said."""
+        group = {"children": {"jump": {"hosts": {self.name: self.variables}}}}
+        inventory = self.folder / "test.json"
+        inventory.write_text(json.dumps({"all": {"vars": self.policy | policy, **group}}))
+        began = time.monotonic()
+        said = run("ansible-playbook", f"rampart.hardening.{name}", "-i", inventory, *options, check=check,
+                   timeout=600, env=os.environ | SLOW)  # fmt: skip
+        print(f"{name}: {time.monotonic() - began:.0f} s\n{said}")
+        return said
+
+    def verify(self):
+        self.book("verify", "-e", f"verify_output={self.folder / 'evidence'}")
+
+    def unchanged(self):
+        assert re.search(r"\bchanged=0\b", self.book("site"))
+
+    def reachable(self):
+        """A fresh login of the automation account, with sudo."""
+        argv = ["ssh", "-F", "/dev/null", "-i", KEYS / "automation", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
+        argv += ["-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}", "-o", "ConnectTimeout=30"]
+        argv += [f"automation@{self.address}", "sudo", "id", "-u"]
+        return run(*argv, check=False, timeout=90, stdin=subprocess.DEVNULL).strip() == "0"
+
+    def settled(self):
+        """Wait until no change of ours is pending; the journal."""
+
+        def quiet():
+            journal = self.python(JOURNAL)
+            pending = {entry["state"] for entry in journal.values()} & {"armed", "applied", "reverting"}
+            return (pending or self.sh(LEFT).strip()) and None or (journal or {"none": {}})
+
+        return until(f"{self.name}: the machine settles", quiet, 240, 0.5)
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """Debian 12, bad as all the lab's hosts, and what it was like."""
+    found = Machine("vm12", "bookworm")
+    found.before = found.manifest()
+    yield found
+    vm("down", found.name, check=False)  # its last test has done so, to make room
+
+
+def test_a_hardened_machine_boots_hardened(machine):
+    assert not machine.reachable()
+    machine.book("site")
+    vm("restart", machine.name)
+    assert machine.reachable()
+    machine.verify()
+    machine.unchanged()
+
+
+def chance(number):
+    """Between 0 and 1, by the seed."""
+    return int.from_bytes(hashlib.sha256(f"{SEED}-{number}".encode()).digest()[:4]) / 2**32
+
+
+def wishes(number):
+    """A change of a login service and of files, whose contents differ from round to round."""
+    found = change(role=f"cut-{number}", confirm_timeout=60)
+    for wish in found["files"]:
+        if "content" in wish and "ssh" not in wish["path"] and "subuid" not in wish["path"]:
+            wish["content"] = f"round {number}\n" * 50
+    found["files"][0]["content"] = f"MaxAuthTries {2 + number % 3}\n"
+    return found
+
+
+def test_a_power_cut_leaves_it_old_or_new(machine):
+    """Cut while a change is armed, from the first trace in the journal to a little beyond its end."""
+    print(f"seed {SEED}")
+    machine.sh("\n".join(PREPARE.strip().splitlines()[-3:]))  # the files that it is about
+    outcomes = []
+    for number in range(CUTS + 1):  # the first is left undisturbed, to see how long one takes
+        wish, before, known = wishes(number), machine.python(MANIFEST), machine.sh(f"ls {CHANGES} | wc -l").strip()
+        play = Play(machine, [{"rampart.hardening.confirmed_change": wish}], env=SLOW)
+        machine.sh(f"timeout 120 sh -c 'while [ $(ls {CHANGES} | wc -l) = {known} ]; do sleep 0.1; done'")
+        began = time.monotonic()
+        if not number:
+            said = play.end()
+            assert not play.code, said
+            usual = time.monotonic() - began
+            continue
+        time.sleep(1.1 * usual * chance(number))
+        vm("kill", machine.name)
+        play.kill()
+        vm("start", machine.name)
+        journal = machine.settled()
+        states = [entry["state"] for entry in journal.values() if entry.get("role") == wish["role"]]
+        found = machine.python(MANIFEST)
+        new = not difference(found, after(before, wish))
+        assert new or not difference(found, before), f"round {number}: neither: {difference(found, before)}"
+        assert states == ["confirmed"] if new else set(states) <= {"reverted", "abandoned", "staged"}, states
+        assert machine.reachable()
+        outcomes.append("new" if new else "old")
+    print(f"an undisturbed change takes {usual:.1f} s; after {CUTS} cuts: {outcomes}")
+    machine.book("site")
+    machine.unchanged()
+
+
+def test_what_was_taken_back_stays_away(machine):
+    machine.book("undo", "-e", "undo=all")
+    machine.sh("rm /etc/fault.conf /etc/fault-mode.conf /etc/fault-gone.conf")  # what the test above laid there
+    vm("restart", machine.name)
+    now = machine.manifest()
+    left = difference(machine.before, now)
+    assert not left, left
+    assert not machine.reachable()
+    vm("down", machine.name)
+
+
+WEB = """
+set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+client=$(apt-cache pkgnames docker-cli | grep -x docker-cli || true)  # a package of its own from Debian 13 on
+apt-get -qy --no-install-recommends install docker.io busybox-static $client
+tar --create --directory /bin busybox | docker import - web
+docker run --detach --restart always --name web --publish 8081:80 web /busybox httpd -f -p 80
+"""
+
+
+@pytest.fixture
+def dockers():
+    """Debian 13 with a container that publishes a port."""
+    found = Machine("vm13", "trixie")
+    found.sh(WEB, timeout=600)
+    yield found
+    vm("down", found.name)
+
+
+@pytest.fixture
+def outside():
+    """A web server on the controller, for the container to reach: its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"outside")
+
+    with http.server.ThreadingHTTPServer((addresses(1)[0], 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{server.server_address[0]}:{server.server_port}/"
+        server.shutdown()
+
+
+def test_docker_goes_on(dockers, outside):
+    """A published port and the way out, after hardening, after Docker's restart and after the machine's."""
+
+    def published():
+        with contextlib.suppress(OSError), socket.create_connection((dockers.address, 8081), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5) == b"HTTP/"
+        return False
+
+    def works(when):
+        until(f"the published port answers {when}", published, 90, 1)
+        said = dockers.sh(f"docker exec web /busybox wget -q -T 20 -O - {outside}", check=False)
+        assert said == "outside", f"the container does not get out {when}: {said}"
+
+    works("before")
+    said = dockers.book("site")
+    assert "port 8081 is published by others" in said
+    works("after site")
+    dockers.sh("systemctl restart docker")
+    works("after Docker's restart")
+    vm("restart", dockers.name)
+    works("after a reboot")
+    dockers.verify()
+    dockers.unchanged()
+    works("after another run")
