@@ -41,7 +41,7 @@ molecule: setup ## Each role on hosts of its own; SCENARIO=ssh for one
 	@python tests/run.py $(if $(SCENARIO),molecule-$(SCENARIO),$(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml)))
 
 lab-test: setup ## Faults, undo and the whole fleet, on lab hosts
-	@python tests/run.py $(patsubst tests/lab/test_%.py,lab-%,$(wildcard tests/lab/test_*.py))
+	@EVERY_RELEASE=1 python tests/run.py $(patsubst tests/lab/test_%.py,lab-%,$(wildcard tests/lab/test_*.py))
 
 soak: setup ## Two hundred runs killed at random points, or N (half an hour); SEED repeats an earlier choice
 	@python tests/lab/soak.py --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))

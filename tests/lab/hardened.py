@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from lab import container
 LAB = pathlib.Path(__file__).with_name("lab.py")
 STATE = LAB.parents[2] / ".cache" / "lab"
 KEYS = STATE / "keys"
+
+
+def releases(first):
+    """The Debian releases that a test runs on: molecule has the role on both, `make lab-test` this too."""
+    return ["bookworm", "trixie"] if os.environ.get("EVERY_RELEASE") else [first]
 
 
 def run(*argv, check=True, **options):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from hardened import releases
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -114,7 +115,7 @@ class Said(str):
         return json.loads(found[-1])
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=releases("trixie"))
 def machine(request):
     host = Host(f"integrity-{request.param}", request.param)
     yield host
