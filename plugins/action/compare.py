@@ -13,7 +13,7 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 MODULE = "rampart.hardening.confirmed_change"
-COMPARED = ("role", "files", "derive", "active")
+COMPARED = ("files", "derive", "active")
 
 
 class ActionModule(ConfirmedChange):
@@ -23,27 +23,27 @@ class ActionModule(ConfirmedChange):
         result = ActionBase.run(self, tmp, task_vars)
         task_vars = task_vars or {}
         facts = {"run": run_id(task_vars), "roles": []}
-        plans, secret = {}, {}
+        together, secret = {key: [] for key in COMPARED}, {}
         try:
             for role in self.roles(task_vars):
+                facts["roles"].append(role)
                 if not self.variable(role, "applies", task_vars, True):
-                    plans[role] = {"role": role}
                     continue
                 plan = self.variable(role, "change", task_vars)
                 if plan.get("refuse") or self.variable(role, "missing", task_vars):
                     return dict(result, changed=False)  # this role has its say first
                 args = self.arguments({"role": role, "plan": plan}, task_vars)
                 secret.update(args.pop("_sensitive"))
-                plans[role] = {key: args[key] for key in COMPARED if key in args}
+                for key, found in together.items():  # two roles may want the same of a file
+                    found += [one for one in args.get(key) or [] if one not in found]
         except Exception as exc:  # the role whose policy this is says it better
             self._display.vv(f"not compared at once: {exc}", host=self._task_host(task_vars))
             return dict(result, changed=False)
         answer = self._execute_module(module_name=MODULE, task_vars=task_vars,
-                                      module_args={"_compare": list(plans.values()), "_sensitive": secret})  # fmt: skip
-        if answer.get("settled"):
-            facts["roles"] = list(plans)
-        elif answer.get("failed"):
+                                      module_args={**together, "_compare": True, "_sensitive": secret})  # fmt: skip
+        if not answer.get("settled"):
             self._display.vv(f"not compared at once: {answer.get('msg')}", host=self._task_host(task_vars))
+            return dict(result, changed=False)
         return dict(result, changed=False, ansible_facts={"rampart_compared": facts})
 
     @staticmethod

@@ -143,28 +143,9 @@ options:
     type: dict
     default: {}
   _compare:
-    description: Not for playbooks. What M(rampart.hardening.compare) wants compared.
-    type: list
-    elements: dict
-    suboptions:
-      role:
-        description: The role that wants it.
-        type: str
-      files:
-        description: O(files).
-        type: list
-        elements: dict
-        default: []
-      derive:
-        description: O(derive).
-        type: list
-        elements: dict
-        default: []
-      active:
-        description: O(active).
-        type: list
-        elements: list
-        default: []
+    description: Not for playbooks. Only say whether anything differs, which M(rampart.hardening.compare) asks.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - rampart.hardening.transaction
 attributes:
@@ -296,16 +277,10 @@ def derive(spec, files):
         shutil.rmtree(root)
 
 
-COMPARE_SPEC = dict(
-    role=dict(type='str'),
-    files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
-    derive=dict(type='list', elements='dict', default=[], options=DERIVE_SPEC),
-    active=dict(type='list', elements='list', default=[]),
-)
-
-
 def settled(plan, files):
     """Whether there is nothing to do for `plan`."""
+    if offline() or os.path.isdir(JOURNAL) and changes(PENDING):
+        return False
     derived = [entry for spec in plan['derive'] for entry in derive(spec, files)]
     return not compare(files + derived) and all(run(argv)[0] == 0 for argv in plan['active'])
 
@@ -324,24 +299,19 @@ def main():
             refuse=dict(type='list', elements='str', default=[]),
             notes=dict(type='list', elements='str', default=[]),
             _sensitive=dict(type='dict', default={}, no_log=True),
-            _compare=dict(type='list', elements='dict', options=COMPARE_SPEC),
+            _compare=dict(type='bool', default=False),
         ),
         supports_check_mode=True,
     )
     params = module.params
     secret = params['_sensitive']
 
-    def complete(files):
-        return [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in files]
-
-    if params['_compare'] is not None:
-        pending = os.path.isdir(JOURNAL) and bool(changes(PENDING))
+    files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
+    if params['_compare']:
         try:
-            module.exit_json(changed=False, settled=not pending and not offline() and all(
-                settled(plan, complete(plan['files'])) for plan in params['_compare']))
+            module.exit_json(changed=False, settled=settled(params, files))
         except (TransactionError, OSError) as exc:
             module.fail_json(msg=str(exc))
-    files = complete(params['files'])
     wishes = {key: params[key] for key in ('validate', 'active', 'activate', 'revert', 'refuse')}
 
     def wanted():

@@ -37,9 +37,9 @@ def strict_enough(found: str, wanted: str, side: str) -> bool:
     if one is None or other is None:
         return False
     if side == "mask":  # every bit that is to be taken away is
-        return one & other == other
+        return one | other == one
     if side == "mode":
-        return one & ~other == 0
+        return one | other == other
     return (side == HIGH and one > other) or (side == LOW and 0 <= one < other)
 
 

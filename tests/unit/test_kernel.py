@@ -42,9 +42,9 @@ def made(controls=EVERYTHING, survey=None, **policy):
     return kernel.change(survey or SURVEY, controls, mount_options=MOUNTS, **policy)
 
 
-def with_(path, value, survey=SURVEY):
+def with_(path, value, survey=None):
     """The survey with one value otherwise; the path's parts are separated by colons."""
-    changed = copy.deepcopy(survey)
+    changed = copy.deepcopy(survey or SURVEY)
     place = changed
     *way, last = path.split(":")
     for part in way:
