@@ -250,7 +250,18 @@ def change(
         contents[COREDUMP_FILE] = HEADER + "[Coredump]\nStorage=none\nProcessSizeMax=0\n"
 
     # mounts
-    shared = mounts(survey, wanted_mounts if "kernel.mounts" in on and not container and systemd else {})
+    wanted_mounts = {**wanted_mounts} if "kernel.mounts" in on and not container and systemd else {}
+    tmp_options = list(wanted_mounts.get(TMP, ()))
+    in_memory = bool(tmpfs and wanted_mounts) and (TMP not in kernel["mounts"] or kernel["tmp_ours"])
+    if "noexec" in tmp_options and (in_memory or TMP in kernel["mounts"]):
+        contents[APT_FILE] = HEADER.replace("#", "//") + 'APT::ExtractTemplates::TempDir "/var/cache/debconf";\n'
+    if in_memory:  # with its options in the unit that mounts it
+        wanted_mounts.pop(TMP, None)
+        contents[TMP_UNIT] = tmp_unit(tmpfs, tmp_options)
+        links[TMP_WANTED] = TMP_UNIT
+        if TMP not in kernel["mounts"]:
+            notes.append(f"{TMP} is a file system of its own from the next start on; what is in it now is hidden then")
+    shared = mounts(survey, wanted_mounts)
     if shared["remount"]:
         contents[MOUNTS_UNIT] = mounts_unit(shared["remount"])
         links[MOUNTS_WANTED] = MOUNTS_UNIT
@@ -259,14 +270,6 @@ def change(
         activate += [["systemctl", "daemon-reload"], ["systemctl", "restart", os.path.basename(MOUNTS_UNIT)]]
         revert += [["mount", "-o", ",".join(["remount", *(OPPOSITE[one] for one in options)]), path]
                    for path, options in shared["missing"].items()]  # fmt: skip
-    if "noexec" in shared["remount"].get(TMP, []):
-        contents[APT_FILE] = HEADER.replace("#", "//") + 'APT::ExtractTemplates::TempDir "/var/cache/debconf";\n'
-    if tmpfs and "kernel.mounts" in on and not container and systemd:
-        if TMP not in kernel["mounts"]:
-            notes.append(f"{TMP} is a file system of its own from the next start on; what is in it now is hidden then")
-        if TMP not in kernel["mounts"] or kernel["tmp_ours"]:
-            contents[TMP_UNIT] = tmp_unit(tmpfs, wanted_mounts.get(TMP, ()))
-            links[TMP_WANTED] = TMP_UNIT
 
     # how the kernel is started
     words = boot_parameters + ([f"lockdown={lockdown}"] if lockdown else [])

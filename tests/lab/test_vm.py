@@ -40,13 +40,13 @@ def vm(*argv, **options):
 
 
 class Machine:
-    def __init__(self, name, release):
+    def __init__(self, name, release, **policy):
         self.name = name
         vm("down", name, check=False)
         self.address = vm("up", name, "--image", release, timeout=900).strip()
         self.folder = STATE / "hosts" / name
         inventory = json.loads((self.folder / "inventory.yml").read_text())
-        self.policy = inventory["all"]["vars"] | {"hardening_confirm_timeout": 180}
+        self.policy = inventory["all"]["vars"] | {"hardening_confirm_timeout": 180} | policy
         self.variables = inventory["all"]["children"]["jump"]["hosts"][name] | {
             "ansible_user": "automation",
             "ansible_ssh_private_key_file": str(KEYS / "automation"),
@@ -101,7 +101,8 @@ class Machine:
 @pytest.fixture(scope="module")
 def machine():
     """Debian 12, bad as all the lab's hosts, and what it was like."""
-    found = Machine("vm12", "bookworm")
+    found = Machine("vm12", "bookworm", hardening_level=2, kernel_lockdown="integrity", kernel_tmpfs_size="50%",
+                    kernel_boot_parameters=["slab_nomerge", "init_on_alloc=1"])  # fmt: skip
     found.before = found.manifest()
     yield found
     vm("down", found.name, check=False)  # its last test has done so, to make room
@@ -114,6 +115,16 @@ def test_a_hardened_machine_boots_hardened(machine):
     assert machine.reachable()
     machine.verify()
     machine.unchanged()
+
+
+def test_packages_that_ask_are_installed_though_nothing_runs_from_tmp(machine):
+    """apt's debconf makes programs of the questions, in /tmp unless it is told better."""
+    said = machine.sh("cp /bin/true /tmp/program && chmod 755 /tmp/program && /tmp/program; echo $?; rm /tmp/program")
+    assert said.split()[-1] == "126"
+    install = "apt-get -q update && apt-get -qy install --no-install-recommends popularity-contest 2>&1"
+    said = machine.sh(install, timeout=600)
+    machine.sh("apt-get -qy purge popularity-contest", timeout=600)
+    assert "Setting up popularity-contest" in said and "Permission denied" not in said, said
 
 
 def chance(number):

@@ -139,6 +139,17 @@ def test_mounts_get_what_they_lack_and_give_back_only_that():
     assert gone[kernel.MOUNTS_UNIT]["state"] == gone[kernel.MOUNTS_WANTED]["state"] == "absent"
 
 
+def test_a_tmp_in_memory_has_its_options_from_its_own_unit_before_and_after_the_next_start():
+    plain = with_("kernel:mounts", {"/": ["rw"], "/home": ["rw"]})
+    booted = with_("kernel:tmp_ours", True, with_("kernel:mounts", {"/": ["rw"], "/home": ["rw"], TMP: ["rw"]}))
+    first, later = (
+        {one["path"]: one for one in made(survey=survey, tmpfs="50%")["files"]} for survey in (plain, booted)
+    )
+    assert first == later
+    assert "noexec,size=50%" in first[kernel.TMP_UNIT]["content"] and TMP not in first[kernel.MOUNTS_UNIT]["content"]
+    assert {one["path"]: one for one in made(survey=plain)["files"]}[kernel.TMP_UNIT]["state"] == "absent"
+
+
 def test_boot_parameters_only_where_asked_for_and_lockdown_not_where_modules_are_built():
     assert {one["path"]: one for one in made()["files"]}[kernel.GRUB_FILE]["state"] == "absent"
     change = made(boot_parameters=["slab_nomerge"], lockdown="integrity")
