@@ -348,9 +348,9 @@ class Change:
     def save(self):
         write_file(os.path.join(self.dir, 'change.json'), json.dumps(self.meta, indent=1, sort_keys=True).encode())
 
-    def blob(self, index):
-        """The original content of file number `index`."""
-        with open(os.path.join(self.dir, 'before', str(index)), 'rb') as handle:
+    def blob(self, index, side='before'):
+        """The original content of file number `index`; of a file of accounts also what the change made of it (`after`)."""
+        with open(os.path.join(self.dir, side, str(index)), 'rb') as handle:
             return handle.read()
 
     def remaining(self):
@@ -933,7 +933,7 @@ def noted(entry):
 
 def stage(change, entries):
     """Write originals and new contents into the journal; nothing else on the host changes."""
-    for name in ('before', 'stage'):
+    for name in ('before', 'after', 'stage'):
         os.makedirs(os.path.join(change.dir, name), mode=0o700)
     for index, entry in enumerate(entries):
         if entry['before']['kind'] == 'file':
@@ -952,6 +952,8 @@ def stage(change, entries):
             entry['after']['sha256'] = hashlib.sha256(entry['data']).hexdigest()
         else:
             write_file(staged, entry['data'])
+        if entry['path'] in ACCOUNT_FILES:  # packages and people go on writing to it: see merge_accounts
+            write_file(os.path.join(change.dir, 'after', str(index)), entry['data'])
         checks = entry['spec'].get('validate') or []
         for argv in [checks] if checks and isinstance(checks[0], str) else checks:
             validate_one([part.replace('%s', staged) for part in argv], entry)
@@ -1165,6 +1167,54 @@ def abandon(change_id):
         return change
 
 
+def rows(data):
+    """The lines of a file of accounts as {(name, how many of that name came before): [field]}."""
+    found = {}
+    for line in data.decode('utf-8', 'surrogateescape').splitlines():
+        fields, number = line.split(':'), 0
+        while (fields[0], number) in found:
+            number += 1
+        found[fields[0], number] = fields
+    return found
+
+
+def merge_accounts(path, before, after, now, force=False):
+    """A file of accounts without what one change did to it: (content, names of which the same was edited since).
+
+    `before` and `after` are its contents around that change, `now` is the present one, all bytes. Accounts that
+    packages made since stay, and fields that the change left alone are as they are now.
+    """
+    if now == after:
+        return before, []
+    old, new, current, edited = rows(before), rows(after), rows(now), []
+    for key in dict.fromkeys([*old, *new]):
+        was, became, found = old.get(key), new.get(key), current.get(key)
+        if was == became:
+            continue
+        if was is None:
+            current.pop(key, None)
+        elif found is None:
+            if became is None:
+                current[key] = was
+        elif became is None or not len(was) == len(became) == len(found):
+            edited += [key[0]] if found != was else []
+        else:
+            for place, (one, other) in enumerate(zip(was, became)):
+                if one == other or found[place] == one:
+                    continue
+                members = path.endswith(('group', 'gshadow')) and place == len(was) - 1
+                if found[place] == other or force and not members:
+                    found[place] = one
+                elif members:
+                    one, other, there = (set(filter(None, text.split(','))) for text in (one, other, found[place]))
+                    kept = [name for name in found[place].split(',') if name and name not in other - one]
+                    found[place] = ','.join(kept + sorted(one - other - there))
+                else:
+                    edited.append(key[0])
+    merged = ''.join(':'.join(fields) + '\n' for fields in current.values())
+    return merged.encode('utf-8', 'surrogateescape'), edited
+
+
 def plan_undo(selector, force=False):
     """What undoing means, as arguments of :func:`transact`. `selector`: all, run:ID, role:NAME or change:ID.
 
@@ -1192,6 +1242,15 @@ def plan_undo(selector, force=False):
                     closed.add(path)
                 continue
             if record.get('untouched'):
+                continue
+            if path in ACCOUNT_FILES and record['before']['kind'] == 'file' and os.path.isfile(path) \
+                    and os.path.exists(os.path.join(change.dir, 'after', str(index))):
+                entry = entries.setdefault(path, dict(path=path, action='', before=describe(path), data=read_file(path),
+                                                      spec={'sensitive': record.get('sensitive')}))
+                entry['data'], names = merge_accounts(path, change.blob(index), change.blob(index, 'after'),
+                                                      entry['data'], force)
+                entry['after'] = dict(record['before'], sha256=hashlib.sha256(entry['data']).hexdigest())
+                edited += [f'{path} ({", ".join(names)})'] if names else []
                 continue
             if path in closed:  # goes back only as far as the change in between: that stays, and so does this one
                 partly.add(change.id)

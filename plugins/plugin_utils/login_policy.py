@@ -144,7 +144,9 @@ def ageing(survey: Mapping, longest: int, shortest: int, warn: int, exempt: Iter
 
 def chage(name: str, values: Iterable[object]) -> list[str]:
     least, most, warn = (-1 if value is None else value for value in values)
-    return ["chage", "-m", str(least), "-M", str(most), "-W", str(warn), name]
+    # on the way back the account may be gone
+    script = 'getent passwd "$0" >/dev/null || exit 0; exec chage -m "$1" -M "$2" -W "$3" "$0"'
+    return ["sh", "-c", script, name, str(least), str(most), str(warn)]
 
 
 def su_file(text: str, group: str) -> str:
@@ -287,8 +289,9 @@ def change(
         for account in login["shells"]:
             if account["name"] not in shells_allowed:
                 active.append(["sh", "-c", 'getent passwd "$0" | grep -q "/nologin$"', account["name"]])
-                activate.append(["usermod", "-s", "/usr/sbin/nologin", account["name"]])
-                revert.append(["usermod", "-s", account["shell"], account["name"]])
+                script = 'getent passwd "$0" >/dev/null || exit 0; exec usermod -s "$1" "$0"'
+                activate.append(["sh", "-c", script, account["name"], "/usr/sbin/nologin"])
+                revert.append(["sh", "-c", script, account["name"], account["shell"]])
     return {"refuse": refuse, "notes": notes, "files": files, "derive": derive, "active": active,
             "activate": activate, "revert": revert}  # fmt: skip
 

@@ -83,8 +83,8 @@ def test_failures_that_the_site_counts_are_left_to_it():
 def test_passwords_age_but_for_those_exempt_and_every_value_is_put_back():
     people = [password("bob"), password("machine"), password("carol", max=90, min=3), password("old", age=4000)]
     change = login_policy.change(survey(passwords=people), EVERYTHING, exempt=["machine"])
-    assert ["chage", "-m", "1", "-M", "365", "-W", "7", "bob"] in change["activate"]
-    assert ["chage", "-m", "0", "-M", "99999", "-W", "7", "bob"] in change["revert"]
+    assert ["bob", "1", "365", "7"] in [argv[3:] for argv in change["activate"]]
+    assert ["bob", "0", "99999", "7"] in [argv[3:] for argv in change["revert"]]
     assert not any("machine" in argv or "carol" in argv for argv in change["activate"])
     assert any(note.endswith("when they next use it: old") for note in change["notes"])
 

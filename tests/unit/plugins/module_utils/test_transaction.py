@@ -1333,3 +1333,38 @@ def test_a_long_list_is_shown_in_part_and_undone_whole(loose, monkeypatch):
     assert "and 1 more files" in transaction.Change.load(change).summary()["notes"]
     loose.undo()
     assert mode_of(loose.etc / "tool") == 0o4755
+
+
+# --- files of accounts
+
+SHADOW = b"root:$y$r:1:0:99999:7:::\nold:!:1:0:99999:7:::\n"
+LOCKED = b"root:!$y$r:1:0:99999:7:::\nold:!:1:0:99999:7:::\nalice:!:2:0:99999:7:::\n"
+
+
+def test_undo_gives_back_the_very_file_where_nobody_else_wrote_to_it():
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, LOCKED) == (SHADOW, [])
+
+
+def test_undo_leaves_accounts_of_packages_and_fields_that_it_had_not_changed():
+    now = LOCKED.replace(b"root:!$y$r:1:0:99999", b"root:!$y$r:1:0:365") + b"_chrony:!:3::::::\n"
+    merged, edited = transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now)
+    assert merged == b"root:$y$r:1:0:365:7:::\nold:!:1:0:99999:7:::\n_chrony:!:3::::::\n" and not edited
+
+
+def test_undo_does_not_lose_a_password_that_was_set_since():
+    now = LOCKED.replace(b"root:!$y$r", b"root:$y$new")
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now)[1] == ["root"]
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, force=True) == (SHADOW, [])
+
+
+def test_undo_of_a_group_takes_out_and_puts_back_members_only_of_its_own():
+    before, after = b"sudo:x:27:test,dora\n", b"sudo:x:27:dora,alice\n"
+    now = b"sudo:x:27:dora,alice,package\nnew:x:900:\n"
+    merged, edited = transaction.merge_accounts("/etc/group", before, after, now)
+    assert merged == b"sudo:x:27:dora,package,test\nnew:x:900:\n" and not edited
+
+
+def test_undo_puts_back_an_account_that_was_taken_away_and_not_one_that_somebody_took_away_since():
+    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\nb:x:2\n", b"a:x:1\n", b"a:x:1\nc:x:3\n")[0] == (
+        b"a:x:1\nc:x:3\nb:x:2\n")  # fmt: skip
+    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\n", b"a:y:1\n", b"c:x:3\n") == (b"c:x:3\n", [])
