@@ -349,7 +349,7 @@ class Change:
         write_file(os.path.join(self.dir, 'change.json'), json.dumps(self.meta, indent=1, sort_keys=True).encode())
 
     def blob(self, index, side='before'):
-        """The original content of file number `index`; of a file of accounts also what the change made of it (`after`)."""
+        """The original content of file number `index`, or what the change made of a file of accounts (`after`)."""
         with open(os.path.join(self.dir, side, str(index)), 'rb') as handle:
             return handle.read()
 
