@@ -1178,14 +1178,13 @@ def rows(data):
     return found
 
 
-def merge_accounts(path, before, after, now, force=False):
+def merge_accounts(path, before, after, now, over, force=False):
     """A file of accounts without what one change did to it: (content, names of which the same was edited since).
 
     `before` and `after` are its contents around that change, `now` is the present one, all bytes. Accounts that
-    packages made since stay, and fields that the change left alone are as they are now.
+    packages made since stay, and fields that the change left alone are as they are now. `over` is a set of the fields
+    that later changes have given back already: what was edited before these, they took over.
     """
-    if now == after:
-        return before, []
     old, new, current, edited = rows(before), rows(after), rows(now), []
     for key in dict.fromkeys([*old, *new]):
         was, became, found = old.get(key), new.get(key), current.get(key)
@@ -1200,10 +1199,12 @@ def merge_accounts(path, before, after, now, force=False):
             edited += [key[0]] if found != was else []
         else:
             for place, (one, other) in enumerate(zip(was, became)):
-                if one == other or found[place] == one:
+                if one == other:
                     continue
+                mine = found[place] == other or (key, place) in over
+                over.add((key, place))
                 members = path.endswith(('group', 'gshadow')) and place == len(was) - 1
-                if found[place] == other or force and not members:
+                if mine or found[place] == one or force and not members:
                     found[place] = one
                 elif members:
                     one, other, there = (set(filter(None, text.split(','))) for text in (one, other, found[place]))
@@ -1211,6 +1212,8 @@ def merge_accounts(path, before, after, now, force=False):
                     found[place] = ','.join(kept + sorted(one - other - there))
                 else:
                     edited.append(key[0])
+    if now == after:
+        return before, []
     merged = ''.join(':'.join(fields) + '\n' for fields in current.values())
     return merged.encode('utf-8', 'surrogateescape'), edited
 
@@ -1246,9 +1249,9 @@ def plan_undo(selector, force=False):
             if path in ACCOUNT_FILES and record['before']['kind'] == 'file' and os.path.isfile(path) \
                     and os.path.exists(os.path.join(change.dir, 'after', str(index))):
                 entry = entries.setdefault(path, dict(path=path, action='', before=describe(path), data=read_file(path),
-                                                      spec={'sensitive': record.get('sensitive')}))
+                                                      spec={'sensitive': record.get('sensitive')}, over=set()))
                 entry['data'], names = merge_accounts(path, change.blob(index), change.blob(index, 'after'),
-                                                      entry['data'], force)
+                                                      entry['data'], entry['over'], force)
                 entry['after'] = dict(record['before'], sha256=hashlib.sha256(entry['data']).hexdigest())
                 edited += [f'{path} ({", ".join(names)})'] if names else []
                 continue

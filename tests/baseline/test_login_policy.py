@@ -75,7 +75,7 @@ def test_ageing(host, policy, evidence):
     most = int(policy.get("login_policy_password_max_days") or 365)
     exempt = policy.get("login_policy_ageing_exempt")
     if exempt is None:
-        exempt = [one.get("name") for one in (*policy.get("hardening_mfa_exempt", []),
+        exempt = ["root"] + [one.get("name") for one in (*policy.get("hardening_mfa_exempt", []),
                   policy.get("hardening_automation", {}), policy.get("hardening_break_glass", {}))]  # fmt: skip
     ages = {name: fields[3] for name, fields in passwords(host).items() if name not in exempt}
     new = host.run("grep -E '^ *PASS_MAX_DAYS' /etc/login.defs").stdout.split()

@@ -1342,29 +1342,37 @@ LOCKED = b"root:!$y$r:1:0:99999:7:::\nold:!:1:0:99999:7:::\nalice:!:2:0:99999:7:
 
 
 def test_undo_gives_back_the_very_file_where_nobody_else_wrote_to_it():
-    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, LOCKED) == (SHADOW, [])
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, LOCKED, set()) == (SHADOW, [])
 
 
 def test_undo_leaves_accounts_of_packages_and_fields_that_it_had_not_changed():
     now = LOCKED.replace(b"root:!$y$r:1:0:99999", b"root:!$y$r:1:0:365") + b"_chrony:!:3::::::\n"
-    merged, edited = transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now)
+    merged, edited = transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set())
     assert merged == b"root:$y$r:1:0:365:7:::\nold:!:1:0:99999:7:::\n_chrony:!:3::::::\n" and not edited
 
 
 def test_undo_does_not_lose_a_password_that_was_set_since():
     now = LOCKED.replace(b"root:!$y$r", b"root:$y$new")
-    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now)[1] == ["root"]
-    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, force=True) == (SHADOW, [])
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set())[1] == ["root"]
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set(), force=True) == (SHADOW, [])
 
 
 def test_undo_of_a_group_takes_out_and_puts_back_members_only_of_its_own():
     before, after = b"sudo:x:27:test,dora\n", b"sudo:x:27:dora,alice\n"
     now = b"sudo:x:27:dora,alice,package\nnew:x:900:\n"
-    merged, edited = transaction.merge_accounts("/etc/group", before, after, now)
+    merged, edited = transaction.merge_accounts("/etc/group", before, after, now, set())
     assert merged == b"sudo:x:27:dora,package,test\nnew:x:900:\n" and not edited
 
 
 def test_undo_puts_back_an_account_that_was_taken_away_and_not_one_that_somebody_took_away_since():
-    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\nb:x:2\n", b"a:x:1\n", b"a:x:1\nc:x:3\n")[0] == (
+    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\nb:x:2\n", b"a:x:1\n", b"a:x:1\nc:x:3\n", set())[0] == (
         b"a:x:1\nc:x:3\nb:x:2\n")  # fmt: skip
-    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\n", b"a:y:1\n", b"c:x:3\n") == (b"c:x:3\n", [])
+    assert transaction.merge_accounts("/etc/passwd", b"a:x:1\n", b"a:y:1\n", b"c:x:3\n", set()) == (b"c:x:3\n", [])
+
+
+def test_what_was_edited_between_two_changes_the_later_one_has_taken_over():
+    emptied = LOCKED.replace(b"root:!$y$r", b"root:")
+    again, over = emptied.replace(b"root:", b"root:!"), set()
+    found, edited = transaction.merge_accounts("/etc/shadow", emptied, again, again, over)
+    assert found == emptied and not edited
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, found, over) == (SHADOW, [])
