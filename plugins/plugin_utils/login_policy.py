@@ -250,7 +250,7 @@ def change(
 
     # how old passwords may get
     if "login_policy.ageing" in on:
-        aged = ageing(survey, longest, shortest, warn, exempt)
+        aged = ageing(survey, longest, shortest, warn, {*exempt, *survey["accounts"]["uid0"]})
         script = 'for one; do [ "$(getent shadow "${one%%:*}" | cut -d: -f4-6)" = "${one#*:}" ] || exit 1; done'
         if aged["wanted"]:
             active.append(["sh", "-c", script, "sh", *(":".join([name, *map(str, values)])

@@ -75,9 +75,10 @@ def test_ageing(host, policy, evidence):
     most = int(policy.get("login_policy_password_max_days") or 365)
     exempt = policy.get("login_policy_ageing_exempt")
     if exempt is None:
-        exempt = ["root"] + [one.get("name") for one in (*policy.get("hardening_mfa_exempt", []),
+        exempt = [one.get("name") for one in (*policy.get("hardening_mfa_exempt", []),
                   policy.get("hardening_automation", {}), policy.get("hardening_break_glass", {}))]  # fmt: skip
-    ages = {name: fields[3] for name, fields in passwords(host).items() if name not in exempt}
+    root = host.check_output("awk -F: '$3 == 0 { print $1 }' /etc/passwd").split()
+    ages = {name: fields[3] for name, fields in passwords(host).items() if name not in [*exempt, *root]}
     new = host.run("grep -E '^ *PASS_MAX_DAYS' /etc/login.defs").stdout.split()
     evidence({"most days": ages, "of new accounts": new})
     old = sorted(name for name, days in ages.items() if not days or not 0 <= int(days) <= most)

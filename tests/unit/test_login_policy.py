@@ -24,7 +24,7 @@ def survey(files=None, **more):
         "shells": [], "counted": [], "ours": [], "yescrypt": True,
         "modules": {"pwquality": True, "pwhistory": True, "dictionary": True}, **more,
     }  # fmt: skip
-    return {"login": login, "accounts": {"groups": {}}}
+    return {"login": login, "accounts": {"groups": {}, "uid0": ["root"]}}
 
 
 def made(*args, **more):
