@@ -113,7 +113,7 @@ def program(argv, code, as_nobody):
             continue
         said += piece
         question = re.search(rb"([^\r\n]*[^\s:]): ?$", said)
-        if question:
+        if question and question.group(1).decode() != argv[0]:  # else the program's name, and its message is to come
             asked.append(question.group(1).decode(errors="replace"))
             said = b""
             if len(asked) < 2:

@@ -62,6 +62,7 @@ done 2>/dev/null | base64 --wrap 0
 # Programs that Debian ships with such bits, and with capabilities, by what they are called
 SET_UID = [
     "at",
+    "auth_pam_tool",
     "chfn",
     "chsh",
     "crontab",
