@@ -241,6 +241,8 @@ def change(
     contents[MODULES_FILE] = modules_file(gone["denied"])
     notes += gone["notes"]
     if gone["loaded"]:
+        active.append(["sh", "-c", 'for one; do ! grep -q "^$one [0-9]* 0 " /proc/modules || exit; done', "sh",
+                       *gone["loaded"]])  # fmt: skip
         activate.append(["sh", "-c", 'for one; do modprobe -r "$one" 2>/dev/null; done; true', "sh", *gone["loaded"]])
         revert.append(["sh", "-c", 'for one; do modprobe "$one"; done; true', "sh", *gone["loaded"]])
 
@@ -310,14 +312,17 @@ def change(
     files += [{"path": path, "state": "absent"} for path, text in contents.items() if not text]
     if "kernel.apparmor_enforce" in on and not container:
         files += [{"path": path, "state": "absent"} for path in armor["forced"]]
-    # the unit undoes nothing by being stopped: what it mounted anew is mounted back above
-    revert.insert(0, ["systemctl", "daemon-reload"]) if systemd else None
+    if systemd:  # the unit undoes nothing by being stopped: what it mounted anew is mounted back above
+        revert.insert(0, ["systemctl", "daemon-reload"])
     return {"refuse": refuse, "notes": notes, "files": files, "active": active, "activate": activate, "revert": revert}
 
 
 def enforcing(match: re.Match) -> str:
     """The flags of a profile without `complain`."""
-    flags = [word for word in re.split(r"[,\s]+", match[2]) if word and word != "complain"]
+    words = re.split(r"[,\s]+", match[2].strip())
+    if "complain" not in words:
+        return match[0]
+    flags = [word for word in words if word and word != "complain"]
     return f"{match[1]}{', '.join(flags)})" if flags else ""
 
 

@@ -163,10 +163,11 @@ def test_boot_parameters_only_where_asked_for_and_lockdown_not_where_modules_are
 
 
 def test_a_profile_that_complains_is_enforced_with_its_other_flags():
-    profile = "profile x flags=(attach_disconnected,complain) {\n}\n"
+    other = "profile y flags=(attach_disconnected,mediate_deleted) {\n}\n"
+    profile = "profile x flags=(attach_disconnected,complain) {\n}\n" + other
     survey = with_("kernel:apparmor:files", {"/etc/apparmor.d/x": profile})
     text = {one["path"]: one for one in made(survey=survey)["files"]}["/etc/apparmor.d/x"]["content"]
-    assert text == "profile x flags=(attach_disconnected) {\n}\n"
+    assert text == "profile x flags=(attach_disconnected) {\n}\n" + other
 
 
 def test_in_a_container_nothing_of_the_kernel_is_set():
