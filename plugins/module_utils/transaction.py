@@ -1191,6 +1191,8 @@ def merge_accounts(path, before, after, now, over, force=False):
         if was == became:
             continue
         if was is None:
+            if found and path == '/etc/shadow' and found[1] != became[1] and not force:
+                edited.append(key[0])  # a password, which would be lost
             current.pop(key, None)
         elif found is None:
             if became is None:

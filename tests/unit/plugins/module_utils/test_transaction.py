@@ -1357,6 +1357,14 @@ def test_undo_does_not_lose_a_password_that_was_set_since():
     assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set(), force=True) == (SHADOW, [])
 
 
+def test_undo_does_not_take_away_an_account_that_has_been_given_a_password_unasked():
+    now = LOCKED.replace(b"alice:!:2:0:99999", b"alice:$y$new:2:0:365")
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set())[1] == ["alice"]
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, now, set(), force=True) == (SHADOW, [])
+    aged = LOCKED.replace(b"alice:!:2:0:99999", b"alice:!:2:0:365")
+    assert transaction.merge_accounts("/etc/shadow", SHADOW, LOCKED, aged, set()) == (SHADOW, [])
+
+
 def test_undo_of_a_group_takes_out_and_puts_back_members_only_of_its_own():
     before, after = b"sudo:x:27:test,dora\n", b"sudo:x:27:dora,alice\n"
     now = b"sudo:x:27:dora,alice,package\nnew:x:900:\n"
