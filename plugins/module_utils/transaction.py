@@ -1197,6 +1197,8 @@ def merge_accounts(path, before, after, now, over, force=False):
         elif found is None:
             if became is None:
                 current[key] = was
+        elif force and not path.endswith(('group', 'gshadow')):
+            current[key] = was
         elif became is None or not len(was) == len(became) == len(found):
             edited += [key[0]] if found != was else []
         else:
@@ -1206,7 +1208,7 @@ def merge_accounts(path, before, after, now, over, force=False):
                 mine = found[place] == other or (key, place) in over
                 over.add((key, place))
                 members = path.endswith(('group', 'gshadow')) and place == len(was) - 1
-                if mine or found[place] == one or force and not members:
+                if mine or found[place] == one:
                     found[place] = one
                 elif members:
                     one, other, there = (set(filter(None, text.split(','))) for text in (one, other, found[place]))
@@ -1216,7 +1218,10 @@ def merge_accounts(path, before, after, now, over, force=False):
                     edited.append(key[0])
     if now == after:
         return before, []
-    merged = ''.join(':'.join(fields) + '\n' for fields in current.values())
+    order, since = [key for key in old if key in current], [key for key in current if key not in old]
+    last = next((number for number, key in enumerate(order) if key[0][:1] in ('+', '-')), len(order))  # NIS
+    order[last:last] = since
+    merged = ''.join(':'.join(current[key]) + '\n' for key in order)
     return merged.encode('utf-8', 'surrogateescape'), edited
 
 

@@ -1374,7 +1374,10 @@ def test_undo_of_a_group_takes_out_and_puts_back_members_only_of_its_own():
 
 def test_undo_puts_back_an_account_that_was_taken_away_and_not_one_that_somebody_took_away_since():
     assert transaction.merge_accounts("/etc/passwd", b"a:x:1\nb:x:2\n", b"a:x:1\n", b"a:x:1\nc:x:3\n", set())[0] == (
-        b"a:x:1\nc:x:3\nb:x:2\n")  # fmt: skip
+        b"a:x:1\nb:x:2\nc:x:3\n")  # fmt: skip
+    before, now = b"a:x:1\nb:x:2\n+::::\n", b"a:x:1\n+::::\nc:x:3\n"
+    assert transaction.merge_accounts("/etc/passwd", before, b"a:x:1\n+::::\n", now, set())[0] == (
+        b"a:x:1\nb:x:2\nc:x:3\n+::::\n")  # fmt: skip
     assert transaction.merge_accounts("/etc/passwd", b"a:x:1\n", b"a:y:1\n", b"c:x:3\n", set()) == (b"c:x:3\n", [])
 
 
