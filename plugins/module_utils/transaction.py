@@ -1170,7 +1170,7 @@ def abandon(change_id):
 def rows(data):
     """The lines of a file of accounts as {(name, how many of that name came before): [field]}."""
     found = {}
-    for line in data.decode('utf-8', 'surrogateescape').splitlines():
+    for line in data.decode('utf-8', 'surrogateescape').split('\n')[:-1]:
         fields, number = line.split(':'), 0
         while (fields[0], number) in found:
             number += 1
@@ -1189,6 +1189,8 @@ def merge_accounts(path, before, after, now, over, force=False):
     for key in dict.fromkeys([*old, *new]):
         was, became, found = old.get(key), new.get(key), current.get(key)
         if was == became:
+            if force and found is None:  # a tool of the system's may have taken away a line that it does not know
+                current[key] = was
             continue
         if was is None:
             if found and path == '/etc/shadow' and found[1] != became[1] and not force:
