@@ -162,7 +162,7 @@ def filesystems():
 
 
 def apparmor():
-    """{enabled, parser: whether installed, enforce: how many, complain: [profile], files: {path: text} that say so}."""
+    """{enabled, complain: [profile], files: {path: text} that say so, forced: [link] that do}."""
     base = '/sys/kernel/security/apparmor/profiles'
     pairs = [line.rpartition(' ')[::2] for line in lines(base)]
     complain = sorted(name for name, mode in pairs if mode == '(complain)')
@@ -174,31 +174,28 @@ def apparmor():
                 files[path] = handle.read()
     forced = sorted(glob.glob(FORCE_COMPLAIN + '/*'))
     return {'enabled': read('/sys/module/apparmor/parameters/enabled') == 'Y', 'complain': complain, 'files': files,
-            'forced': forced, 'enforce': sum(mode == '(enforce)' for dummy, mode in pairs),
-            'parser': any(os.path.exists(path) for path in ('/usr/sbin/apparmor_parser', '/sbin/apparmor_parser'))}
+            'forced': forced}
 
 
 def needs():
-    """What on the host needs what we would take away: {sandboxes, crash_dumps, dkms, snap, azure, loader}."""
+    """What on the host needs what we would take away: {sandboxes, crash_dumps, dkms, azure}."""
     return {'sandboxes': [name for name, path in SANDBOXES.items() if os.path.exists(path)],
             'crash_dumps': [path for path in CRASH_DUMPS if os.path.exists(path)],
             'dkms': sorted({path.split('/')[4] for path in glob.glob('/var/lib/dkms/*/*/source')}),
-            'snap': os.path.isdir('/var/lib/snapd/snaps'), 'azure': os.path.exists('/var/lib/waagent')}
+            'azure': os.path.exists('/var/lib/waagent')}
 
 
 def boot():
-    """How the kernel was started: {command_line: [word], grub: whether GRUB's own directory for drop-ins serves}."""
+    """How the kernel was started: {ours, command_line: [word], grub: whether GRUB's directory for drop-ins serves}."""
     grub = os.path.exists('/etc/default/grub') and any(
         os.path.exists(path) for path in ('/usr/sbin/update-grub', '/usr/sbin/grub-mkconfig'))
     return {'ours': os.path.exists('/etc/default/grub.d/zz-rampart.cfg'),
-            'command_line': (read('/proc/cmdline') or '').split(), 'grub': grub,
-            'lockdown': (re.findall(r'\[(\w+)\]', read('/sys/kernel/security/lockdown') or '') or [''])[0]}
+            'command_line': (read('/proc/cmdline') or '').split(), 'grub': grub}
 
 
 def collect(run):
     """The survey's `kernel`; see the functions above for its parts."""
-    return {'writable': os.access(f'{SYSCTL}/kernel/randomize_va_space', os.W_OK), 'interfaces': wired(),
-            'sysctl': sysctls(), 'files': sysctl_files(), 'routes': dict(routes(), rules=rules(run)),
-            'mounts': mounts(), 'modules': modules(), 'filesystems': filesystems(), 'apparmor': apparmor(),
-            'needs': needs(), 'boot': boot(),
-            'tmp_ours': os.path.exists('/etc/systemd/system/local-fs.target.wants/tmp.mount')}
+    return {'writable': os.access(f'{SYSCTL}/kernel/randomize_va_space', os.W_OK), 'sysctl': sysctls(),
+            'files': sysctl_files(), 'routes': dict(routes(), rules=rules(run)), 'mounts': mounts(),
+            'modules': modules(), 'filesystems': filesystems(), 'apparmor': apparmor(), 'needs': needs(),
+            'boot': boot(), 'tmp_ours': os.path.exists('/etc/systemd/system/local-fs.target.wants/tmp.mount')}

@@ -25,7 +25,6 @@ SHARED = (
     "/etc/issue.net",
     "/etc/motd",
 )
-OURS = ("/etc/pam.d/common-", "/etc/pam.d/rampart-")
 STRONG = ("$y$", "$gy$", "$7$", "$6$", "$5$", "$2a$", "$2b$", "$2y$")
 NO_SHELL = ("", "/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")
 PEOPLE = range(1000, 60000)
@@ -120,7 +119,7 @@ def collect():
         files: {path: {text, mode}} of SHARED that are there
         passwords, homes, shells: see the functions above
         counted: [{file, line}] where failed passwords are counted
-        modules: {pwquality, dictionary, pwhistory: whether installed}
+        modules: {pwquality, dictionary: whether installed}
         yescrypt: whether common-password hashes with yescrypt
         ours: [path] of the profiles that we made
     """
@@ -133,7 +132,6 @@ def collect():
         ours=sorted(glob.glob("/usr/share/pam-configs/rampart-login*")),
         modules={
             "pwquality": any(glob.glob(f"{place}/pam_pwquality.so") for place in WHERE),
-            "pwhistory": any(glob.glob(f"{place}/pam_pwhistory.so") for place in WHERE),
             "dictionary": bool(glob.glob("/var/cache/cracklib/cracklib_dict.pwd")),
         },
         yescrypt=bool(re.search(r"(?m)^password\s.*pam_unix\.so.*\byescrypt\b", common)),
