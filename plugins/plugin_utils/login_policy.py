@@ -20,6 +20,7 @@ TIMEOUT_FILE = "/etc/profile.d/zz-rampart.sh"
 # What Debian has there by itself; it tells the system's name and version
 TELLING = re.compile(r"\\[mnorsvSl4]|\bDebian GNU/Linux \d|\bUbuntu \d")
 HIGH, LOW = "high", "low"  # which side of a value is stricter
+ROUNDS = "65536"
 
 
 def number(value: object) -> int | None:
@@ -205,7 +206,9 @@ def change(
         notes += [f"overrides /etc/security/pwquality.conf:{one}" for one in overridden]
     definitions = {}
     if "login_policy.hashing" in on:
-        definitions["ENCRYPT_METHOD"] = ("YESCRYPT", "")
+        # the rounds are for tools that are told to take SHA
+        definitions.update(ENCRYPT_METHOD=("YESCRYPT", ""), SHA_CRYPT_MIN_ROUNDS=(ROUNDS, HIGH),
+                           SHA_CRYPT_MAX_ROUNDS=(ROUNDS, HIGH))  # fmt: skip
     if "login_policy.ageing" in on:
         definitions.update(PASS_MAX_DAYS=(str(longest), LOW), PASS_MIN_DAYS=(str(shortest), HIGH),
                            PASS_WARN_AGE=(str(warn), HIGH))  # fmt: skip

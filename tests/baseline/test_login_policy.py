@@ -62,11 +62,13 @@ def test_history(host, evidence):
 @pytest.mark.control("login_policy.hashing")
 def test_hashing(host, evidence):
     line = host.run("grep -hE '^password.*pam_unix' /etc/pam.d/common-password").stdout
-    method = host.run("grep -E '^ *ENCRYPT_METHOD' /etc/login.defs").stdout
+    method = host.run("grep -E '^ *(ENCRYPT_METHOD|SHA_CRYPT_M.._ROUNDS)' /etc/login.defs").stdout
     weak = sorted(name for name, fields in passwords(host).items() if not fields[0].startswith(STRONG))
     evidence({"common-password": line, "login.defs": method, "weak hashes": weak})
     assert "yescrypt" in line, "new passwords are not hashed with yescrypt"
     assert "YESCRYPT" in method.upper(), "chpasswd and useradd do not hash with yescrypt"
+    rounds = [int(word) for word in re.findall(r"SHA_CRYPT_MIN_ROUNDS\s+(\d+)", method)]
+    assert rounds and rounds[-1] >= 65536, "tools that are told to take SHA hash with few rounds"
     assert not weak, f"hashed weakly: {', '.join(weak)}"
 
 

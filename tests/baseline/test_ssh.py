@@ -234,7 +234,7 @@ def between(login: Login, keyword: str, lowest: int, highest: int) -> bool:
 
 
 @pytest.mark.control("ssh.session_limits")
-def test_session_limits(logins, evidence):
+def test_session_limits(sshd, logins, evidence):
     keywords = ("maxsessions", "clientaliveinterval", "clientalivecountmax")
     evidence({keyword: sorted({login.settings[keyword] for login in logins}) for keyword in keywords})
     many = [str(login) for login in logins if not between(login, "maxsessions", 0, 10)]
@@ -242,6 +242,14 @@ def test_session_limits(logins, evidence):
     for keyword in keywords[1:]:
         never = [str(login) for login in logins if not between(login, keyword, 1, 900)]
         assert not never, f"{keyword} lets dead connections stay for {', '.join(never[:5])}"
+    assert server(sshd)["tcpkeepalive"] == "no", "signs of life are sent that anybody on the way can forge"
+
+
+@pytest.mark.control("ssh.compression")
+def test_compression(sshd, evidence):
+    value = server(sshd)["compression"]
+    evidence({"compression": value})
+    assert value == "no", "sessions may be compressed"
 
 
 @pytest.mark.control("ssh.login_limits")

@@ -147,7 +147,7 @@ def order(where, command, **arguments):
     return list(itertools.islice(talk(where / "monitor", 60, ("qmp_capabilities", {}), (command, arguments)), 2))[1]
 
 
-def execute(where, argv, stdin=b"", seconds=600.0):
+def execute(where, argv, stdin=b"", seconds=3600.0):
     """Run a command in the machine: (exit code, output, errors)."""
     deadline = time.monotonic() + seconds
     pid = ask(where, "guest-exec", **{
