@@ -1,7 +1,7 @@
 # Works as root, or through sudo: `make help` lists what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-TARGETS := demo test lint unit sanity galaxy molecule lab-test soak bench docs clean setup
+TARGETS := demo test lint unit sanity galaxy molecule lab-test soak bench audit docs clean setup
 .PHONY: help $(TARGETS)
 
 help: ## Show this list
@@ -48,6 +48,9 @@ soak: setup ## Two hundred runs killed at random points, or N (half an hour); SE
 
 bench: setup ## Times of site against a bare ping, for 1, 4 and 20 hosts
 	@python tests/lab/bench.py
+
+audit: setup ## Lynis, OpenSCAP and ssh-audit on a virtual machine, before and after: docs/auditors.md
+	@python tests/lab/audit.py
 
 docs: setup ## Write the roles' READMEs and docs/controls.md anew
 	@python docs/generate.py

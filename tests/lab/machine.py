@@ -57,7 +57,7 @@ class Machine:
         inventory.write_text(json.dumps({"all": {"vars": self.policy | policy, **group}}))
         began = time.monotonic()
         said = run("ansible-playbook", f"rampart.hardening.{name}", "-i", inventory, *options, check=check,
-                   timeout=600, env=os.environ | SLOW)  # fmt: skip
+                   timeout=1800, env=os.environ | SLOW)  # fmt: skip
         print(f"{name}: {time.monotonic() - began:.0f} s\n{said}")
         return said
 
