@@ -56,6 +56,27 @@ def test_packages_that_ask_are_installed_though_nothing_runs_from_tmp(machine):
     assert "Setting up popularity-contest" in said and "Permission denied" not in said, said
 
 
+def test_a_full_disk_stops_nothing(machine):
+    """Logins go on, and so does the audit trail once there is room again."""
+
+    def recorded(word):
+        machine.sh(f": >/etc/sudoers.d/{word} && rm /etc/sudoers.d/{word}", check=False)
+        return machine.sh(f"grep -c {word} /var/log/audit/audit.log", check=False).strip() not in ("", "0")
+
+    until("the audit trail is written", lambda: recorded("room"), 60, 1)
+    machine.sh("cat /dev/zero >/var/full 2>/dev/null; cat /dev/zero >>/var/full 2>/dev/null; sync", check=False)
+    try:
+        assert machine.sh("df --output=avail / | tail -n 1").strip() == "0"
+        for number in range(20):
+            recorded(f"full-{number}")
+        assert machine.reachable()
+    finally:
+        machine.sh("rm -f /var/full")
+    assert machine.sh("systemctl is-active auditd", check=False).strip() == "active"
+    until("the audit trail goes on", lambda: recorded("again"), 60, 1)
+    assert machine.reachable()
+
+
 def chance(number):
     """Between 0 and 1, by the seed."""
     return int.from_bytes(hashlib.sha256(f"{SEED}-{number}".encode()).digest()[:4]) / 2**32
