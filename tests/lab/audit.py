@@ -33,10 +33,10 @@ set -e
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 apt-get -qy --no-install-recommends install lynis openscap-scanner libopenscap25 unattended-upgrades apt-listchanges
-mkdir -p /tmp/next && cd /tmp/next
+mkdir -p /tmp/next/lists && cd /tmp/next
 grep -h '^deb ' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     grep -v security | sed s/bookworm/trixie/ >list
-next="-o Dir::Etc::sourcelist=/tmp/next/list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/tmp/next"
+next="-o Dir::Etc::sourcelist=/tmp/next/list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/tmp/next/lists"
 apt-get -q $next update
 apt-get -q $next download ssg-debian
 dpkg -i ssg-debian_*.deb
