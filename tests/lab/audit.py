@@ -37,11 +37,11 @@ mkdir -p /tmp/next/lists && cd /tmp/next
 grep -h '^deb ' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
     grep -v security | sed s/bookworm/trixie/ >list
 next="-o Dir::Etc::sourcelist=/tmp/next/list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/tmp/next/lists"
+next="$next -o Acquire::Languages=none -o APT::Sandbox::User=root"
 apt-get -q $next update
-apt-get -q $next download ssg-debian
-dpkg -i ssg-debian_*.deb
+apt-get -q $next download ssg-base ssg-debian
+dpkg -i ssg-*.deb
 cd / && rm -r /tmp/next
-apt-get -q update
 dpkg-query -W -f '${Package} ${Version}\\n' lynis openscap-scanner ssg-debian
 """
 SCAP = f"""
