@@ -14,6 +14,7 @@ import time
 
 import pexpect
 import pytest
+from hardened import releases
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -139,7 +140,7 @@ class Host:
         child.close(force=True)
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=releases("trixie"))
 def host(request):
     host = Host(f"accounts-{request.param}", request.param)
     host.sh(HISTORY)
