@@ -52,7 +52,7 @@ bench: setup ## Times of site against a bare ping, for 1, 4 and 20 hosts
 audit: setup ## Lynis, OpenSCAP and ssh-audit on a virtual machine, before and after: docs/auditors.md
 	@python tests/lab/audit.py
 
-docs: setup ## Write the roles' READMEs and docs/controls.md anew
+docs: setup ## Write the roles' READMEs, docs/controls.md and docs/coverage.md anew
 	@python docs/generate.py
 
 clean: ## Remove the lab's hosts, networks and images, and .cache

@@ -1,7 +1,7 @@
-"""Write each role's README.md and docs/controls.md from the roles' own metadata.
+"""Write each role's README.md, docs/controls.md and docs/coverage.md from the roles' own metadata.
 
-With --check nothing is written: the exit status tells whether what is there is up to date, and whether every control
-has a test and every test a control.
+With --check nothing is written: the exit status tells whether what is there is up to date, whether every control has a
+test and every test a control, and whether every recommendation of the benchmarks has a control or a reason.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WRAP = {"width": 118, "break_long_words": False, "break_on_hyphens": False}
+# What a line of docs/coverage.yml may say: what a control lacks, or why there is none
+STATES = {"lacks": "partly", "left": "left out", "moot": "does not apply"}
 NOTE = "<!-- Written by `make docs` from the role's metadata: change that instead. -->"
 
 
@@ -55,7 +57,57 @@ def problems(root: Path) -> list[str]:
         *(f"control {name} has no test in tests/baseline" for name in sorted(set(declared) - set(marked))),
         *(f"{marked[name][0]} tests {name}, which no role declares" for name in sorted(set(marked) - set(declared))),
         *(f"control {name} is declared more than once" for name in sorted(set(declared)) if declared.count(name) > 1),
+        *uncovered(root),
     ]
+
+
+def benchmarks(root: Path) -> list[dict]:
+    path = root / "docs/coverage.yml"
+    return load(path)["benchmarks"] if path.exists() else []
+
+
+def numbers(text: str) -> list[str]:
+    """The recommendations that `text` stands for: 5.1.8, or 2.1.1-2.1.20."""
+    first, dash, last = text.partition("-")
+    head, dot, low = first.rpartition(".")
+    return [f"{head}{dot}{n}" for n in range(int(low), int(last.rpartition(".")[2]) + 1)] if dash else [text]
+
+
+def referring(root: Path, benchmark: str) -> dict[str, list[str]]:
+    """Number of the benchmark -> the controls that refer to it."""
+    found: dict[str, list[str]] = {}
+    for control in (control for role in roles(root) for control in controls(root, role)):
+        for reference in control["references"]:
+            name, _space, number = reference.rpartition(" ")
+            for one in numbers(number) if name == benchmark else []:
+                found.setdefault(one, []).append(control["id"])
+    return found
+
+
+def uncovered(root: Path) -> list[str]:
+    """References to what no benchmark has, and recommendations with neither control nor reason, or with both."""
+    found = []
+    known = [benchmark["name"] for benchmark in benchmarks(root)]
+    families = {re.match(r"\w+", name)[0] for name in known}
+    for control in (control for role in roles(root) for control in controls(root, role)):
+        found += [
+            f"control {control['id']} refers to {reference}, which is of no benchmark in docs/coverage.yml"
+            for reference in control["references"]
+            if reference.rpartition(" ")[0] not in known and re.match(r"\w*", reference)[0] in families
+        ]
+    for benchmark in benchmarks(root):
+        name, met = benchmark["name"], referring(root, benchmark["name"])
+        rows = {number: row for key, row in benchmark["recommendations"].items() for number in numbers(key)}
+        found += [f"{ids[0]} refers to {name} {number}, which there is not" for number, ids in met.items()
+                  if number not in rows]  # fmt: skip
+        for number, row in rows.items():
+            if number in met and row.keys() & {"left", "moot"}:
+                found.append(f"{name} {number} is left out, and {met[number][0]} refers to it")
+            elif number not in met and "lacks" in row:
+                found.append(f"{name} {number} is met partly, and no control refers to it")
+            elif number not in met and not row.keys() & {"left", "moot"}:
+                found.append(f"{name} {number} has neither control nor reason")
+    return found
 
 
 def prose(text: str | list[str], indent: str = "") -> str:
@@ -152,9 +204,47 @@ def control_list(root: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def coverage(root: Path) -> str:
+    lines = [
+        NOTE,
+        "",
+        "# Benchmarks",
+        "",
+        prose(
+            [
+                "What became of each recommendation of the benchmarks for servers. The words are ours and tell what a "
+                "number is about; the benchmarks themselves say what exactly they ask for and how they look at it.",
+                "*Met*: the controls named enforce it and verify it on the live host. *Partly*: they do, but for what "
+                "is said. *Left out*: no control, and the reason. *Does not apply*: another choice of the benchmark's "
+                "own was taken, or Debian cannot be otherwise. The levels are "
+                "the benchmark's; controls have their own ([controls.md](controls.md)).",
+            ]
+        ),
+        "",
+    ]
+    for benchmark in benchmarks(root):
+        met = referring(root, benchmark["name"])
+        counts = {level: dict.fromkeys(("met", *STATES.values()), 0) for level in benchmark["levels"]}
+        table = []
+        for key, row in benchmark["recommendations"].items():
+            ids = sorted({control for number in numbers(key) for control in met.get(number, [])})
+            how = next((name for word, name in STATES.items() if word in row), "met")
+            counts[row["level"]][how] += len(numbers(key))
+            links = ", ".join(f"[{one}](controls.md#{anchor(one)})" for one in ids)
+            said = "; ".join(filter(None, [links, *(row[word] for word in STATES if word in row)]))
+            table.append(f"| {key} | {row['level']} | {row['words']} | **{how}** | {said} |")
+        lines += [f"## {benchmark['name']}", "", prose(benchmark["about"]), ""]
+        lines += [f"| level | met | {' | '.join(STATES.values())} |", "| --- | --- | --- | --- | --- |"]
+        lines += [f"| {level} | {' | '.join(map(str, found.values()))} |" for level, found in counts.items()]
+        lines += ["", "| number | level | about | | by, or why |", "| --- | --- | --- | --- | --- |", *table, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def documents(root: Path) -> dict[Path, str]:
     pages = {root / "roles" / role / "README.md": readme(root, role) for role in roles(root)}
     pages[root / "docs/controls.md"] = control_list(root)
+    if benchmarks(root):
+        pages[root / "docs/coverage.md"] = coverage(root)
     return pages
 
 

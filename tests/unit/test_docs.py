@@ -33,6 +33,15 @@ controls:
     references: [CIS 1.2]
     may_break: Visits.
 """
+COVERAGE = """
+benchmarks:
+  - name: CIS
+    about: Doors.
+    levels: [1]
+    recommendations:
+      1.2: {level: 1, words: the front, lacks: locks}
+      2.1-2.3: {level: 1, words: the back, left: there is none}
+"""
 TEST = """
 @pytest.mark.control("doors.front")
 def test_front(host):
@@ -97,6 +106,40 @@ def test_control_declared_twice(generate, tree):
     (other / "argument_specs.yml").write_text(SPEC)
     (other / "controls.yml").write_text(CONTROLS)
     assert generate.problems(tree) == ["control doors.front is declared more than once"]
+
+
+@pytest.fixture
+def judged(generate, tree):
+    """judged(OLD, NEW): the problems once docs/coverage.yml has NEW in place of OLD."""
+
+    def judge(old="", new=""):
+        (tree / "docs").mkdir(exist_ok=True)
+        (tree / "docs/coverage.yml").write_text(COVERAGE.replace(old, new))
+        return generate.problems(tree)
+
+    return judge
+
+
+def test_coverage_names_controls_and_reasons(generate, tree, judged):
+    assert judged() == []
+    page = generate.coverage(tree)
+    assert "| 1.2 | 1 | the front | **partly** | [doors.front](controls.md#doorsfront); locks |" in page
+    assert "| 2.1-2.3 | 1 | the back | **left out** | there is none |" in page
+    assert "| 1 | 0 | 1 | 3 | 0 |" in page
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (", left: there is none", "", "CIS 2.1 has neither control nor reason"),
+        ("left:", "lacks:", "CIS 2.1 is met partly, and no control refers to it"),
+        ("lacks:", "moot:", "CIS 1.2 is left out, and doors.front refers to it"),
+        ("1.2:", "1.3:", "doors.front refers to CIS 1.2, which there is not"),
+        ("CIS", "CIS 12", "control doors.front refers to CIS 1.2, which is of no benchmark in docs/coverage.yml"),
+    ],
+)
+def test_recommendation_without_control_or_reason(judged, old, new, problem):
+    assert problem in judged(old, new)
 
 
 def test_this_repository_is_up_to_date(generate):
