@@ -39,7 +39,7 @@ benchmarks:
     about: Doors.
     levels: [1]
     recommendations:
-      1.2: {level: 1, words: the front, lacks: locks}
+      "1.2": {level: 1, words: the front, lacks: locks}
       2.1-2.3: {level: 1, words: the back, left: there is none}
 """
 TEST = """
@@ -134,7 +134,7 @@ def test_coverage_names_controls_and_reasons(generate, tree, judged):
         (", left: there is none", "", "CIS 2.1 has neither control nor reason"),
         ("left:", "lacks:", "CIS 2.1 is met partly, and no control refers to it"),
         ("lacks:", "moot:", "CIS 1.2 is left out, and doors.front refers to it"),
-        ("1.2:", "1.3:", "doors.front refers to CIS 1.2, which there is not"),
+        ('"1.2"', '"1.3"', "doors.front refers to CIS 1.2, which there is not"),
         ("CIS", "CIS 12", "control doors.front refers to CIS 1.2, which is of no benchmark in docs/coverage.yml"),
     ],
 )
