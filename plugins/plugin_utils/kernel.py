@@ -28,6 +28,7 @@ MOUNTS_WANTED = "/etc/systemd/system/local-fs.target.wants/rampart-mounts.servic
 TMP = "/tmp"  # noqa: S108 -- the mount point itself
 TMP_UNIT = "/etc/systemd/system/tmp.mount"
 TMP_WANTED = "/etc/systemd/system/local-fs.target.wants/tmp.mount"
+TMP_LATER = "/run/rampart/tmp-later"  # gone with the next start
 GRUB_FILE = "/etc/default/grub.d/zz-rampart.cfg"
 SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
 # Who routes through rules or tunnels of its own has packets come back another way than they went
@@ -262,6 +263,8 @@ def change(
         contents[TMP_UNIT] = tmp_unit(tmpfs, tmp_options)
         links[TMP_WANTED] = TMP_UNIT
         if TMP not in kernel["mounts"]:
+            # else it is mounted with the next service that starts, over the files of programs that run
+            activate.append(["install", "-D", "/dev/null", TMP_LATER])
             notes.append(f"{TMP} is a file system of its own from the next start on; what is in it now is hidden then")
     shared = mounts(survey, wanted_mounts)
     if shared["remount"]:
@@ -365,6 +368,7 @@ def tmp_unit(size: str, options: Iterable[str]) -> str:
     ]
     return HEADER + "\n".join([
         "[Unit]", f"Description=Temporary directory {TMP}", "ConditionPathIsSymbolicLink=!/tmp",
+        f"ConditionPathExists=!{TMP_LATER}",
         "DefaultDependencies=no", "Conflicts=umount.target", "Before=local-fs.target umount.target",
         "After=swap.target", "", "[Mount]", "What=tmpfs", f"Where={TMP}", "Type=tmpfs",
         f"Options={','.join(words)}", ""])  # fmt: skip

@@ -44,6 +44,13 @@ dpkg -i ssg-*.deb
 cd / && rm -r /tmp/next
 dpkg-query -W -f '${Package} ${Version}\\n' lynis openscap-scanner ssg-debian
 """
+# Each line of its log asks date for the time, which under emulation takes most of an hour: bash knows the time itself
+LYNIS = """
+bash -c '
+date() { if [ "$*" = "+%Y-%m-%d %H:%M:%S" ]; then printf "%(${1#+})T\\n" -1; else command date "$@"; fi; }
+export -f date
+bash /usr/sbin/lynis audit system --quick --quiet --no-colors' >/dev/null 2>&1 || true
+"""
 SCAP = f"""
 cd /root
 oscap xccdf eval --profile {PROFILE} --results results.xml /usr/share/xml/scap/ssg/content/ssg-debian12-ds.xml \
@@ -102,7 +109,7 @@ def ssh_audit(address):
 def look(machine):
     """All auditors on the machine as it is."""
     print(f"auditing {machine.name}", flush=True)
-    machine.sh("lynis audit system --quick --quiet --no-colors >/dev/null 2>&1 || true", timeout=1800)
+    machine.sh(LYNIS, timeout=3600)
     index, faults, skipped = lynis(machine.sh("cat /var/log/lynis.log"), machine.sh("cat /var/log/lynis-report.dat"))
     print(f"Lynis {index}", flush=True)
     score, failed, others = openscap(machine.sh(SCAP, timeout=3000))

@@ -27,12 +27,16 @@ SEED = os.environ.get("SEED") or str(int(time.time()))
 CHANGES = "/var/lib/rampart/changes"
 
 
+def packages(machine):
+    return set(machine.sh("dpkg-query --show --showformat '${Package}\\n'").split())
+
+
 @pytest.fixture(scope="module")
 def machine():
     """Debian 12, bad as all the lab's hosts, and what it was like."""
     found = Machine("vm12", "bookworm", hardening_level=2, kernel_lockdown="integrity", kernel_tmpfs_size="50%",
                     kernel_boot_parameters=["slab_nomerge", "init_on_alloc=1"])  # fmt: skip
-    found.before = found.manifest()
+    found.packages, found.before = packages(found), found.manifest()
     yield found
     vm("down", found.name, check=False)  # its last test has done so, to make room
 
@@ -125,9 +129,11 @@ def test_a_power_cut_leaves_it_old_or_new(machine):
 
 
 def test_what_was_taken_back_stays_away(machine):
+    """Packages that roles installed stay, and leave nothing when they are taken away."""
     machine.book("undo", "-e", "undo=all")
     machine.sh("rm /etc/fault.conf /etc/fault-mode.conf /etc/fault-gone.conf")  # what the test above laid there
     vm("restart", machine.name)
+    machine.sh(f"apt-get -qy purge {' '.join(packages(machine) - machine.packages)}", timeout=900)
     now = machine.manifest()
     left = difference(machine.before, now)
     assert not left, left

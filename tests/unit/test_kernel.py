@@ -146,6 +146,11 @@ def test_a_tmp_in_memory_has_its_options_from_its_own_unit_before_and_after_the_
         {one["path"]: one for one in made(survey=survey, tmpfs="50%")["files"]} for survey in (plain, booted)
     )
     assert first == later
+    assert f"ConditionPathExists=!{kernel.TMP_LATER}\n" in first[kernel.TMP_UNIT]["content"]
+    activate = made(survey=plain, tmpfs="50%")["activate"]
+    later = activate.index(["install", "-D", "/dev/null", kernel.TMP_LATER])
+    assert ["systemctl", "daemon-reload"] not in activate[:later]
+    assert kernel.TMP_LATER not in str(made(survey=booted, tmpfs="50%")["activate"])
     assert "noexec,size=50%" in first[kernel.TMP_UNIT]["content"] and TMP not in first[kernel.MOUNTS_UNIT]["content"]
     assert {one["path"]: one for one in made(survey=plain)["files"]}[kernel.TMP_UNIT]["state"] == "absent"
 
