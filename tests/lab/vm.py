@@ -346,8 +346,9 @@ def up(options):
         "/etc/resolv.conf": (b"nameserver 10.0.2.3\n", 0, 0o644),
         "/etc/systemd/network/lan.network": (lan.encode(), 0, 0o644),
     }
-    shell(where, "tar --extract --directory / && hostname -F /etc/hostname && systemctl restart systemd-networkd ssh",
-          stdin=lab.tarball(files))  # fmt: skip
+    # sshd has no keys until now: systemd tries it again and again, until it will not even when asked
+    shell(where, "systemctl stop ssh; tar --extract --directory / && hostname -F /etc/hostname && "
+          "{ systemctl reset-failed ssh; systemctl restart systemd-networkd ssh; }", stdin=lab.tarball(files))  # fmt: skip
     shell(where, f"date --set @{time.time():.0f}")
     lab.write_host(name, where, keys, found, addresses(1))
     lab.wait_for_ssh(name, found[0])
