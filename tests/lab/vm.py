@@ -347,8 +347,8 @@ def up(options):
         "/etc/systemd/network/lan.network": (lan.encode(), 0, 0o644),
     }
     # sshd has no keys until now: systemd tries it again and again, until it will not even when asked
-    shell(where, "systemctl stop ssh; tar --extract --directory / && hostname -F /etc/hostname && "
-          "{ systemctl reset-failed ssh; systemctl restart systemd-networkd ssh; }", stdin=lab.tarball(files))  # fmt: skip
+    shell(where, "systemctl stop ssh; tar --extract --directory / && hostname -F /etc/hostname", lab.tarball(files))
+    shell(where, "systemctl reset-failed ssh; systemctl restart systemd-networkd ssh")
     shell(where, f"date --set @{time.time():.0f}")
     lab.write_host(name, where, keys, found, addresses(1))
     lab.wait_for_ssh(name, found[0])
