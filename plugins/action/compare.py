@@ -9,11 +9,12 @@ import pathlib
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.rampart.hardening.plugins.action.confirmed_change import ActionModule as ConfirmedChange
+from ansible_collections.rampart.hardening.plugins.action.integrity import warnings
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
-MODULE = "rampart.hardening.confirmed_change"
-COMPARED = ("files", "derive", "active")
+FILES = ("files", "derive", "active")
+OWN = {"admin_accounts": "_accounts", "integrity": "_integrity"}  # roles whose change a module of their own works out
 
 
 class ActionModule(ConfirmedChange):
@@ -22,29 +23,41 @@ class ActionModule(ConfirmedChange):
     def run(self, tmp=None, task_vars=None):
         result = ActionBase.run(self, tmp, task_vars)
         task_vars = task_vars or {}
-        facts = {"run": run_id(task_vars), "roles": []}
-        together, secret = {key: [] for key in COMPARED}, {}
+        host = self._task_host(task_vars)
         try:
-            for role in self.roles(task_vars):
-                facts["roles"].append(role)
-                if not self.variable(role, "applies", task_vars, True):
-                    continue
-                plan = self.variable(role, "change", task_vars)
-                if plan.get("refuse") or self.variable(role, "missing", task_vars):
-                    return dict(result, changed=False)  # this role has its say first
-                args = self.arguments({"role": role, "plan": plan}, task_vars)
-                secret.update(args.pop("_sensitive"))
-                for key, found in together.items():  # two roles may want the same of a file
-                    found += [one for one in args.get(key) or [] if one not in found]
+            wanted = self.wanted(task_vars)
         except Exception as exc:  # the role whose policy this is says it better
-            self._display.vv(f"not compared at once: {exc}", host=self._task_host(task_vars))
+            self._display.vv(f"not compared at once: {exc}", host=host)
+            wanted = None
+        if wanted is None:
             return dict(result, changed=False)
-        answer = self._execute_module(module_name=MODULE, task_vars=task_vars,
-                                      module_args={**together, "_compare": True, "_sensitive": secret})  # fmt: skip
+        answer = self._execute_module(module_name="rampart.hardening.compare", module_args=wanted, task_vars=task_vars)
         if not answer.get("settled"):
-            self._display.vv(f"not compared at once: {answer.get('msg')}", host=self._task_host(task_vars))
+            self._display.vv(f"not compared at once: {answer.get('msg')}", host=host)
             return dict(result, changed=False)
-        return dict(result, changed=False, ansible_facts={"rampart_compared": facts})
+        seen = answer.get("integrity") or {}
+        for warning in warnings(seen, (wanted["_integrity"] or {}).get("controls") or []):
+            self._display.warning(f"{host}: {warning}")
+        return dict(result, changed=False, settled=True, integrity=seen, ansible_facts={
+            "rampart_compared": {"run": run_id(task_vars), "roles": self.roles(task_vars)}})  # fmt: skip
+
+    def wanted(self, task_vars):
+        """What all roles want, as the module's arguments; None where one of them has its say first."""
+        found, secret = {"_accounts": None, "_integrity": None, **{f"_{key}": [] for key in FILES}}, {}
+        for role in self.roles(task_vars):
+            if not self.variable(role, "applies", task_vars, True):
+                continue
+            plan = self.variable(role, "change", task_vars)
+            if plan.get("refuse") or self.variable(role, "missing", task_vars):
+                return None
+            if role in OWN:
+                found[OWN[role]] = {**plan, "controls": self.variable(role, "controls", task_vars)}
+                continue
+            args = self.arguments({"role": role, "plan": plan}, task_vars)
+            secret.update(args.pop("_sensitive"))
+            for key in FILES:  # two roles may want the same of a file
+                found[f"_{key}"] += [one for one in args.get(key) or [] if one not in found[f"_{key}"]]
+        return {**found, "_sensitive": secret}
 
     @staticmethod
     def roles(task_vars):
