@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.rampart.hardening.plugins.action.confirmed_change import ActionModule as ConfirmedChange
 from ansible_collections.rampart.hardening.plugins.action.integrity import warnings
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
@@ -45,13 +46,16 @@ class ActionModule(ConfirmedChange):
         """What all roles want, as the module's arguments; None where one of them has its say first."""
         found, secret = {"_accounts": None, "_integrity": None, **{f"_{key}": [] for key in FILES}}, {}
         for role in self.roles(task_vars):
-            if not self.variable(role, "applies", task_vars, True):
+            variables = RoleVariables(role, self._templar, task_vars)
+            if not variables.get("applies", True):
                 continue
-            plan = self.variable(role, "change", task_vars)
-            if plan.get("refuse") or self.variable(role, "missing", task_vars):
+            for name in ("survey", "controls", "plan"):
+                variables.fix(name)
+            plan = variables.get("change")
+            if plan.get("refuse") or variables.get("missing"):
                 return None
             if role in OWN:
-                found[OWN[role]] = {**plan, "controls": self.variable(role, "controls", task_vars)}
+                found[OWN[role]] = {**plan, "controls": variables.get("controls")}
                 continue
             args = self.arguments({"role": role, "plan": plan}, task_vars)
             secret.update(args.pop("_sensitive"))
@@ -65,9 +69,21 @@ class ActionModule(ConfirmedChange):
         names = dict.fromkeys(name.rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", []))
         return [name for name in names if f"__{name}_change" in task_vars and (ROLES / name).is_dir()]
 
-    def variable(self, role, name, task_vars, default=None):
-        """A variable of a role, templated as in one of its own tasks: its templates lie in its own directory."""
-        if f"__{role}_{name}" not in task_vars:
+
+class RoleVariables:
+    """The variables `__ROLE_…`, templated as in one of the role's own tasks: its templates lie in its own directory."""
+
+    def __init__(self, role, templar, task_vars):
+        self.role, self.templar = role, templar
+        self.place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
+
+    def get(self, name, default=None):
+        if f"__{self.role}_{name}" not in self.place:
             return default
-        place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
-        return self._templar.copy_with_new_env(available_variables=place).template(task_vars[f"__{role}_{name}"])
+        templar = self.templar.copy_with_new_env(available_variables=self.place)
+        return templar.template(self.place[f"__{self.role}_{name}"])
+
+    def fix(self, name):
+        """Have a variable worked out now, and not again wherever another mentions it."""
+        if f"__{self.role}_{name}" in self.place:
+            self.place[f"__{self.role}_{name}"] = wrap_var(self.get(name))  # what it came to is no template
