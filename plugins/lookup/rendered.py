@@ -38,12 +38,12 @@ from ansible.plugins.lookup import LookupBase
 try:
     from ansible.template import trust_as_template
 except ImportError:  # ansible-core before 2.19 trusts every text, and would make data of one that looks like it
-    OPTIONS = {"convert_data": False}
+    OPTIONS = {"escape_backslashes": False, "overrides": {"trim_blocks": True}, "convert_data": False}
 
     def trust_as_template(text):
         return text
 else:
-    OPTIONS = {}
+    OPTIONS = {"escape_backslashes": False, "overrides": {"trim_blocks": True}}
 
 
 class LookupModule(LookupBase):
@@ -55,5 +55,5 @@ class LookupModule(LookupBase):
                 raise AnsibleError(f"there is no template {term}")
             with open(path, encoding="utf-8") as handle:
                 text = trust_as_template(handle.read())
-            found.append(self._templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}, **OPTIONS))
+            found.append(self._templar.template(text, **OPTIONS))
         return found

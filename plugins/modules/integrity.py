@@ -180,6 +180,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils.integrity import ARGS, WalkError, make_plan, walk_host
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
 
+
 def main():
     module = AnsibleModule(
         argument_spec=dict(TRANSACTION_ARGS, **ARGS, plan=dict(type='dict')), supports_check_mode=True)

@@ -16,7 +16,8 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils import policy
 
 filter_loader.get("rampart.hardening.compile_flows")  # with the first one Ansible loads all of ours, and its own
 test_loader.get("ansible.builtin.defined")
-for name in ("rampart.hardening.controls", "rampart.hardening.due", "rampart.hardening.rendered", "ansible.builtin.file"):
-    lookup_loader.get(name, class_only=True)
+for name in ("controls", "due", "rendered"):
+    lookup_loader.get(f"rampart.hardening.{name}", class_only=True)
+lookup_loader.get("ansible.builtin.file", class_only=True)
 with contextlib.suppress(policy.PolicyError):  # said by the task that asks for them
     policy.load_controls()

@@ -84,7 +84,7 @@ def main() -> None:
             for name, command in commands.items():
                 seconds, cpu = timed(command, options.runs, cold)
                 twice, twice_cpu = (seconds, cpu) if name.endswith("twice") else (twice, twice_cpu)
-                ratio = f"{seconds / twice:5.2f} of twice, {cpu / twice_cpu:5.2f} of its processor time" if twice else ""
+                ratio = f"{seconds / twice:5.2f} of twice, {cpu / twice_cpu:5.2f} of its cpu" if twice else ""
                 print(f"{'cold' if cold else 'warm'}  {name:26} {seconds:7.2f} s  {cpu:6.2f} s  {ratio}", flush=True)
     if options.remove:
         shutil.rmtree(options.tree)
