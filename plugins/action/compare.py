@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 
 from ansible.plugins.action import ActionBase
+from ansible.template import Templar
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.rampart.hardening.plugins.action.confirmed_change import ActionModule as ConfirmedChange
 from ansible_collections.rampart.hardening.plugins.action.integrity import warnings
@@ -46,7 +47,7 @@ class ActionModule(ConfirmedChange):
         """What all roles want, as the module's arguments; None where one of them has its say first."""
         found, secret = {"_accounts": None, "_integrity": None, **{f"_{key}": [] for key in FILES}}, {}
         for role in self.roles(task_vars):
-            variables = RoleVariables(role, self._templar, task_vars)
+            variables = RoleVariables(role, self._loader, task_vars)
             if not variables.get("applies", True):
                 continue
             for name in ("survey", "controls", "plan"):
@@ -73,15 +74,15 @@ class ActionModule(ConfirmedChange):
 class RoleVariables:
     """The variables `__ROLE_…`, templated as in one of the role's own tasks: its templates lie in its own directory."""
 
-    def __init__(self, role, templar, task_vars):
-        self.role, self.templar = role, templar
+    def __init__(self, role, loader, task_vars):
+        self.role, self.loader = role, loader
         self.place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
 
     def get(self, name, default=None):
         if f"__{self.role}_{name}" not in self.place:
             return default
-        templar = self.templar.copy_with_new_env(available_variables=self.place)
-        return templar.template(self.place[f"__{self.role}_{name}"])
+        # Not a copy of the task's: before ansible-core 2.19 lookups in it would still see the task's own variables
+        return Templar(loader=self.loader, variables=self.place).template(self.place[f"__{self.role}_{name}"])
 
     def fix(self, name):
         """Have a variable worked out now, and not again wherever another mentions it."""
