@@ -35,7 +35,7 @@ class ActionModule(ConfirmedChange):
             return dict(result, changed=False)
         answer = self._execute_module(module_name="rampart.hardening.compare", module_args=wanted, task_vars=task_vars)
         if not answer.get("settled"):
-            self._display.vv(f"not compared at once: {answer.get('msg')}", host=host)
+            self._display.vv(f"not compared at once: {answer.get('msg', 'something differs')}", host=host)
             return dict(result, changed=False)
         seen = answer.get("integrity") or {}
         for warning in warnings(seen, (wanted["_integrity"] or {}).get("controls") or []):
