@@ -8,12 +8,15 @@ from __future__ import annotations
 import pathlib
 
 from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.rampart.hardening.plugins.action.confirmed_change import ActionModule as ConfirmedChange
+from ansible_collections.rampart.hardening.plugins.action.integrity import warnings
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import run_id
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
-MODULE = "rampart.hardening.confirmed_change"
-COMPARED = ("files", "derive", "active")
+FILES = ("files", "derive", "active")
+OWN = {"admin_accounts": "_accounts", "integrity": "_integrity"}  # roles whose change a module of their own works out
 
 
 class ActionModule(ConfirmedChange):
@@ -22,29 +25,44 @@ class ActionModule(ConfirmedChange):
     def run(self, tmp=None, task_vars=None):
         result = ActionBase.run(self, tmp, task_vars)
         task_vars = task_vars or {}
-        facts = {"run": run_id(task_vars), "roles": []}
-        together, secret = {key: [] for key in COMPARED}, {}
+        host = self._task_host(task_vars)
         try:
-            for role in self.roles(task_vars):
-                facts["roles"].append(role)
-                if not self.variable(role, "applies", task_vars, True):
-                    continue
-                plan = self.variable(role, "change", task_vars)
-                if plan.get("refuse") or self.variable(role, "missing", task_vars):
-                    return dict(result, changed=False)  # this role has its say first
-                args = self.arguments({"role": role, "plan": plan}, task_vars)
-                secret.update(args.pop("_sensitive"))
-                for key, found in together.items():  # two roles may want the same of a file
-                    found += [one for one in args.get(key) or [] if one not in found]
+            wanted = self.wanted(task_vars)
         except Exception as exc:  # the role whose policy this is says it better
-            self._display.vv(f"not compared at once: {exc}", host=self._task_host(task_vars))
+            self._display.vv(f"not compared at once: {exc}", host=host)
+            wanted = None
+        if wanted is None:
             return dict(result, changed=False)
-        answer = self._execute_module(module_name=MODULE, task_vars=task_vars,
-                                      module_args={**together, "_compare": True, "_sensitive": secret})  # fmt: skip
+        answer = self._execute_module(module_name="rampart.hardening.compare", module_args=wanted, task_vars=task_vars)
         if not answer.get("settled"):
-            self._display.vv(f"not compared at once: {answer.get('msg')}", host=self._task_host(task_vars))
+            self._display.vv(f"not compared at once: {answer.get('msg', 'something differs')}", host=host)
             return dict(result, changed=False)
-        return dict(result, changed=False, ansible_facts={"rampart_compared": facts})
+        seen = answer.get("integrity") or {}
+        for warning in warnings(seen, (wanted["_integrity"] or {}).get("controls") or []):
+            self._display.warning(f"{host}: {warning}")
+        return dict(result, changed=False, settled=True, integrity=seen, ansible_facts={
+            "rampart_compared": {"run": run_id(task_vars), "roles": self.roles(task_vars)}})  # fmt: skip
+
+    def wanted(self, task_vars):
+        """What all roles want, as the module's arguments; None where one of them has its say first."""
+        found, secret = {"_accounts": None, "_integrity": None, **{f"_{key}": [] for key in FILES}}, {}
+        for role in self.roles(task_vars):
+            variables = RoleVariables(role, self._loader, task_vars)
+            if not variables.get("applies", True):
+                continue
+            for name in ("survey", "controls", "plan"):
+                variables.fix(name)
+            plan = variables.get("change")
+            if plan.get("refuse") or variables.get("missing"):
+                return None
+            if role in OWN:
+                found[OWN[role]] = {**plan, "controls": variables.get("controls")}
+                continue
+            args = self.arguments({"role": role, "plan": plan}, task_vars)
+            secret.update(args.pop("_sensitive"))
+            for key in FILES:  # two roles may want the same of a file
+                found[f"_{key}"] += [one for one in args.get(key) or [] if one not in found[f"_{key}"]]
+        return {**found, "_sensitive": secret}
 
     @staticmethod
     def roles(task_vars):
@@ -52,9 +70,21 @@ class ActionModule(ConfirmedChange):
         names = dict.fromkeys(name.rpartition(".")[2] for name in task_vars.get("ansible_play_role_names", []))
         return [name for name in names if f"__{name}_change" in task_vars and (ROLES / name).is_dir()]
 
-    def variable(self, role, name, task_vars, default=None):
-        """A variable of a role, templated as in one of its own tasks: its templates lie in its own directory."""
-        if f"__{role}_{name}" not in task_vars:
+
+class RoleVariables:
+    """The variables `__ROLE_…`, templated as in one of the role's own tasks: its templates lie in its own directory."""
+
+    def __init__(self, role, loader, task_vars):
+        self.role, self.loader = role, loader
+        self.place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
+
+    def get(self, name, default=None):
+        if f"__{self.role}_{name}" not in self.place:
             return default
-        place = dict(task_vars, ansible_search_path=[str(ROLES / role)], role_path=str(ROLES / role))
-        return self._templar.copy_with_new_env(available_variables=place).template(task_vars[f"__{role}_{name}"])
+        # Not a copy of the task's: before ansible-core 2.19 lookups in it would still see the task's own variables
+        return Templar(loader=self.loader, variables=self.place).template(self.place[f"__{self.role}_{name}"])
+
+    def fix(self, name):
+        """Have a variable worked out now, and not again wherever another mentions it."""
+        if f"__{self.role}_{name}" in self.place:
+            self.place[f"__{self.role}_{name}"] = wrap_var(self.get(name))  # what it came to is no template

@@ -8,10 +8,10 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import
 
 
 class ActionModule(ConfirmedActionBase):
-    """Takes the plan apart, and moves sensitive contents into an argument that Ansible never shows."""
+    """Moves sensitive contents into an argument that Ansible never shows."""
 
     def arguments(self, args, task_vars):
-        args = super().arguments({**(args.pop('plan', None) or {}), **args}, task_vars)
+        args = super().arguments(args, task_vars)
         files, secret = [], {}
         for entry in args.get('files') or []:
             entry = dict(entry)

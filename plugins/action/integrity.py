@@ -9,21 +9,27 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import
 NAMED = 5
 
 
+def warnings(result, controls):
+    """What people should look at of a `result` of the module, in words."""
+    summary, found = result.get('summary') or {}, []
+    for control, number, names, what in (
+            ('integrity.setuid', summary.get('setuid_unknown', 0),
+             [f'{one["path"]} ({one["rights"]}, {one["why"]}, seen since {one["since"]})'
+              for one in result.get('setuid_unknown') or []],
+             'programs with rights of their own are neither known nor in integrity_setuid_allowed'),
+            ('integrity.unowned', summary.get('unowned', 0), result.get('unowned') or [],
+             'files and directories belong to no user or no group')):
+        if number and control in controls:
+            more = ', …' if number > NAMED else ''
+            found.append(f'{number} {what}: {", ".join(names[:NAMED])}{more}')
+    return found
+
+
 class ActionModule(ConfirmedActionBase):
     """What is only reported shows as a warning in every run, until it is dealt with or allowed."""
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        summary, controls = result.get('summary') or {}, self._task.args.get('controls') or []
-        host = self._task_host(task_vars or {})
-        for control, number, names, what in (
-                ('integrity.setuid', summary.get('setuid_unknown', 0),
-                 [f'{one["path"]} ({one["rights"]}, {one["why"]}, seen since {one["since"]})'
-                  for one in result.get('setuid_unknown') or []],
-                 'programs with rights of their own are neither known nor in integrity_setuid_allowed'),
-                ('integrity.unowned', summary.get('unowned', 0), result.get('unowned') or [],
-                 'files and directories belong to no user or no group')):
-            if number and control in controls:
-                more = ', …' if number > NAMED else ''
-                self._display.warning(f'{host}: {number} {what}: {", ".join(names[:NAMED])}{more}')
+        for warning in warnings(result, self._task.args.get('controls') or []):
+            self._display.warning(f'{self._task_host(task_vars or {})}: {warning}')
         return result

@@ -6,7 +6,13 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils import confirmed, flows, preflight, ssh
+from ansible_collections.rampart.hardening.plugins.plugin_utils import (
+    confirmed,
+    flows,
+    preflight,
+    preload,  # noqa: F401 -- see there
+    ssh,
+)
 
 
 class ActionModule(ActionBase):

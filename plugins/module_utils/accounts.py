@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shlex
+import socket
 import stat
 import sys
 
@@ -903,3 +904,50 @@ class Planner:
         if not found:
             self.notes.append(f'PAM has no {name} here: the console is left as it is')
         return found
+
+
+# --- the arguments of a module that asks for all this -------------------------------------------------------
+
+KEYS = dict(type='list', elements='str', no_log=False)
+ADMIN = dict(
+    name=dict(type='str', required=True),
+    ssh_keys=KEYS,
+    sudo=dict(type='bool', default=True),
+    state=dict(type='str', choices=['present', 'absent'], default='present'),
+    password_hash=dict(type='str', no_log=True),
+    shell=dict(type='str'),
+    uid=dict(type='int'),
+    comment=dict(type='str'),
+    groups=dict(type='list', elements='str'),
+)
+AUTOMATION = {'name': dict(type='str', required=True), 'ssh_keys': KEYS, 'from': dict(type='list', elements='str')}
+SEALED = dict(name=dict(type='str', required=True), password_hash=dict(type='str', required=True, no_log=True))
+ARGS = dict(
+    admins=dict(type='list', elements='dict', default=[], options=ADMIN),
+    automation=dict(type='dict', options=AUTOMATION),
+    break_glass=dict(type='dict', options=SEALED),
+    alarm=dict(type='list', elements='str', default=[]),
+    login_group=dict(type='str', default='ssh-login'),
+    logins=dict(type='list', elements='str', default=[]),
+    disabled=dict(type='list', elements='str', default=[]),
+    leftover=dict(type='list', elements='str', default=[]),
+    removed=dict(type='list', elements='str', default=[]),
+    service_shells=dict(type='list', elements='str', default=[]),
+    sudo_log=dict(type='str', default='/var/log/sudo.log'),
+    sudo_timeout=dict(type='int', default=5),
+    first_password=dict(type='bool', default=True, no_log=False),
+    connection_user=dict(type='str'),
+)
+
+
+def wishes(module, params):
+    """What `params`, arguments as in ARGS, want of this host: arguments of transaction.transact."""
+    def ask(argv):
+        return module.run_command(argv) if os.path.exists(argv[0]) else (127, '', '')
+
+    user = params['connection_user']
+    found = plan(dict(params, connection_user=os.environ.get('SUDO_USER', '') if user is None else user),
+                 run=ask, hostname=socket.gethostname(), known=name_service)
+    if not module.check_mode and not module.get_bin_path('visudo'):
+        found['refuse'].append('sudo is not installed on this host: install it first')
+    return found

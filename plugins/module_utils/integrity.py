@@ -595,3 +595,26 @@ def make_plan(params, found, write):
 def readable(items, report):
     """The paths of the first of `items`, to be shown."""
     return [transaction.readable(item[0]) for item in sorted(items)[:report]]
+
+
+# --- the arguments of a module that asks for all this -------------------------------------------------------
+
+SYSTEM_FILE = dict(
+    path=dict(type='path', required=True),
+    owner=dict(type='str', default='root'),
+    group=dict(type='list', elements='str', default=['root']),
+    mode=dict(type='str', required=True),
+)
+ARGS = dict(
+    system_files=dict(type='list', elements='dict', default=[], options=SYSTEM_FILE),
+    fix_world_writable=dict(type='bool', default=True),
+    world_writable_allowed=dict(type='list', elements='str', default=[]),
+    unowned_allowed=dict(type='list', elements='str', default=[]),
+    setuid_allowed=dict(type='list', elements='str', default=[]),
+    setuid_known=dict(type='dict', default={}),
+    setuid_strip=dict(type='bool', default=False),
+    setuid_removed=dict(type='list', elements='path', default=[]),
+    skip=dict(type='list', elements='path', default=[]),
+    time_limit=dict(type='int', default=600),
+    report=dict(type='int', default=100),
+)

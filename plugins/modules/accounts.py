@@ -141,6 +141,11 @@ options:
   connection_user:
     description: The account this run is connected as. What sudo says unless set; empty means any.
     type: str
+  plan:
+    description:
+      - Any of the other options in one value.
+      - What the task says itself comes first.
+    type: dict
 extends_documentation_fragment:
   - rampart.hardening.transaction
 attributes:
@@ -196,65 +201,15 @@ files:
   elements: dict
 '''
 
-import os
-import socket
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils.accounts import name_service, plan
+from ansible_collections.rampart.hardening.plugins.module_utils.accounts import ARGS, wishes
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
-
-KEYS = dict(type='list', elements='str', no_log=False)
-ADMIN = dict(
-    name=dict(type='str', required=True),
-    ssh_keys=KEYS,
-    sudo=dict(type='bool', default=True),
-    state=dict(type='str', choices=['present', 'absent'], default='present'),
-    password_hash=dict(type='str', no_log=True),
-    shell=dict(type='str'),
-    uid=dict(type='int'),
-    comment=dict(type='str'),
-    groups=dict(type='list', elements='str'),
-)
-AUTOMATION = {'name': dict(type='str', required=True), 'ssh_keys': KEYS, 'from': dict(type='list', elements='str')}
-SEALED = dict(name=dict(type='str', required=True), password_hash=dict(type='str', required=True, no_log=True))
 
 
 def main():
-    names = dict(type='list', elements='str', default=[])
     module = AnsibleModule(
-        argument_spec=dict(
-            TRANSACTION_ARGS,
-            admins=dict(type='list', elements='dict', default=[], options=ADMIN),
-            automation=dict(type='dict', options=AUTOMATION),
-            break_glass=dict(type='dict', options=SEALED),
-            alarm=names,
-            login_group=dict(type='str', default='ssh-login'),
-            logins=names,
-            disabled=names,
-            leftover=names,
-            removed=names,
-            service_shells=names,
-            sudo_log=dict(type='str', default='/var/log/sudo.log'),
-            sudo_timeout=dict(type='int', default=5),
-            first_password=dict(type='bool', default=True, no_log=False),
-            connection_user=dict(type='str'),
-        ),
-        supports_check_mode=True,
-    )
-    params = dict(module.params)
-    if params['connection_user'] is None:
-        params['connection_user'] = os.environ.get('SUDO_USER', '')
-
-    def run(argv):
-        return module.run_command(argv) if os.path.exists(argv[0]) else (127, '', '')
-
-    def wishes():
-        found = plan(params, run=run, hostname=socket.gethostname(), known=name_service)
-        if not module.check_mode and not module.get_bin_path('visudo'):
-            found['refuse'].append('sudo is not installed on this host: install it first')
-        return found
-
-    transact(module, wishes)
+        argument_spec=dict(TRANSACTION_ARGS, **ARGS, plan=dict(type='dict')), supports_check_mode=True)
+    transact(module, lambda: wishes(module, module.params))
 
 
 if __name__ == '__main__':

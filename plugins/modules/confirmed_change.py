@@ -200,89 +200,9 @@ inactive:
   elements: str
 '''
 
-import os
-import shutil
-import tempfile
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
-    JOURNAL,
-    PENDING,
-    TRANSACTION_ARGS,
-    TransactionError,
-    changes,
-    compare,
-    describe,
-    offline,
-    read_file,
-    run,
-    transact,
-)
-
-FILE_SPEC = dict(
-    path=dict(type='str', required=True),
-    content=dict(type='str'),
-    generate=dict(type='list', elements='str'),
-    target=dict(type='str'),
-    state=dict(type='str', choices=['file', 'absent', 'directory', 'link'], default='file'),
-    owner=dict(type='str', default='root'),
-    group=dict(type='str', default='root'),
-    mode=dict(type='str'),
-    sensitive=dict(type='bool', default=False),
-    ignore=dict(type='str'),
-    validate=dict(type='list', elements='raw', default=[]),
-)
-DERIVE_SPEC = dict(
-    inputs=dict(type='list', elements='str', required=True),
-    command=dict(type='list', elements='str', required=True),
-    outputs=dict(type='list', elements='str', required=True),
-    holds=dict(type='list', elements='str', required=True),
-)
-
-
-def derive(spec, files):
-    """The files that the program of `spec` makes, given that `files` are as they should be; none if it need not run."""
-    def at(root, argv):
-        return [part.replace('%s', root) for part in argv]
-
-    below = tuple(directory + '/' for directory in spec['inputs'])
-    given = [entry for entry in files if entry['path'].startswith(below)]
-    if not compare(given) and run(at('', spec['holds']))[0] == 0:
-        return []
-    root = tempfile.mkdtemp(prefix='rampart-')
-    try:
-        for directory in spec['inputs']:
-            if os.path.isdir(directory):
-                shutil.copytree(directory, root + directory, symlinks=True)
-        for entry in given:
-            path = root + entry['path']
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if entry['state'] == 'file':
-                with open(path, 'w', encoding='utf-8') as handle:
-                    handle.write(entry['content'])
-            elif os.path.lexists(path):
-                os.unlink(path)
-        rc, said = run(at(root, spec['command']))
-        held, reason = run(at(root, spec['holds']))
-        if rc != 0 or held != 0:
-            raise TransactionError(f'`{" ".join(at("", spec["command"]))}` (returned {rc}) would not do what it '
-                                   f'should: {said or reason or "(no output)"}; nothing on this host was changed')
-        made = []
-        for path in spec['outputs']:
-            now = describe(path)
-            kept = dict(mode=f'{now["mode"]:04o}', owner=now['uid'], group=now['gid']) if now['kind'] == 'file' else {}
-            made.append(dict(kept, path=path, content=read_file(root + path)))
-        return made
-    finally:
-        shutil.rmtree(root)
-
-
-def settled(plan, files):
-    """Whether there is nothing to do for `plan`."""
-    if offline() or os.path.isdir(JOURNAL) and changes(PENDING):
-        return False
-    derived = [entry for spec in plan['derive'] for entry in derive(spec, files)]
-    return not compare(files + derived) and all(run(argv)[0] == 0 for argv in plan['active'])
+from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
+from ansible_collections.rampart.hardening.plugins.module_utils.wanted import DERIVE_SPEC, FILE_SPEC, derive
 
 
 def main():
@@ -299,7 +219,6 @@ def main():
             refuse=dict(type='list', elements='str', default=[]),
             notes=dict(type='list', elements='str', default=[]),
             _sensitive=dict(type='dict', default={}, no_log=True),
-            _compare=dict(type='bool', default=False),
         ),
         supports_check_mode=True,
     )
@@ -307,11 +226,6 @@ def main():
     secret = params['_sensitive']
 
     files = [dict(entry, content=secret.get(entry['path'], entry['content'])) for entry in params['files']]
-    if params['_compare']:
-        try:
-            module.exit_json(changed=False, settled=settled(params, files))
-        except (TransactionError, OSError) as exc:
-            module.fail_json(msg=str(exc))
     wishes = {key: params[key] for key in ('validate', 'active', 'activate', 'revert', 'refuse')}
 
     def wanted():

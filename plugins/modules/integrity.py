@@ -92,6 +92,11 @@ options:
     description: How many names of a kind the result has at most. The numbers are of all.
     type: int
     default: 100
+  plan:
+    description:
+      - Any of the other options in one value.
+      - What the task says itself comes first.
+    type: dict
 extends_documentation_fragment:
   - rampart.hardening.transaction
 attributes:
@@ -172,37 +177,13 @@ files:
 '''
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils.integrity import WalkError, make_plan, walk_host
+from ansible_collections.rampart.hardening.plugins.module_utils.integrity import ARGS, WalkError, make_plan, walk_host
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import TRANSACTION_ARGS, transact
-
-SYSTEM_FILE = dict(
-    path=dict(type='path', required=True),
-    owner=dict(type='str', default='root'),
-    group=dict(type='list', elements='str', default=['root']),
-    mode=dict(type='str', required=True),
-)
 
 
 def main():
-    names = dict(type='list', elements='str', default=[])
-    places = dict(type='list', elements='path', default=[])
     module = AnsibleModule(
-        argument_spec=dict(
-            TRANSACTION_ARGS,
-            system_files=dict(type='list', elements='dict', default=[], options=SYSTEM_FILE),
-            fix_world_writable=dict(type='bool', default=True),
-            world_writable_allowed=names,
-            unowned_allowed=names,
-            setuid_allowed=names,
-            setuid_known=dict(type='dict', default={}),
-            setuid_strip=dict(type='bool', default=False),
-            setuid_removed=places,
-            skip=places,
-            time_limit=dict(type='int', default=600),
-            report=dict(type='int', default=100),
-        ),
-        supports_check_mode=True,
-    )
+        argument_spec=dict(TRANSACTION_ARGS, **ARGS, plan=dict(type='dict')), supports_check_mode=True)
     try:
         found = walk_host(module.params)  # not under the lock, which others wait for
     except WalkError as exc:

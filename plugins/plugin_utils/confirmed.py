@@ -75,7 +75,8 @@ class ConfirmedActionBase(ActionBase):
         return result.get('notes') or []
 
     def arguments(self, args, task_vars):
-        """The module's arguments: the task's own, completed by the shared policy and by who runs this."""
+        """The module's arguments: the task's own and its plan's, completed by the shared policy and who runs this."""
+        args = {**(args.pop('plan', None) or {}), **args}
         policy = {'confirm_timeout': 'hardening_confirm_timeout', 'keep': 'hardening_journal_keep',
                   'keep_days': 'hardening_journal_days'}
         for key, variable in policy.items():

@@ -12,7 +12,7 @@ import pathlib
 import pytest
 import yaml
 from ansible_collections.rampart.hardening.plugins.module_utils import account_db, accounts, survey_accounts
-from ansible_collections.rampart.hardening.plugins.modules.accounts import ADMIN
+from ansible_collections.rampart.hardening.plugins.module_utils.accounts import ADMIN
 
 TODAY = 20000
 HASH = "$6$salt$" + "x" * 86
