@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The rampart authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On machines with a kernel, a boot loader and a disk of their own: reboots, power cuts, Docker, and the way back.
+"""On machines with a kernel, a boot loader and a disk of their own: reboots, a full disk, Docker, and the way back.
 
 The tests run in order and each goes on where the one before it ended. One machine at a time, as emulation takes both
 cores.
@@ -10,21 +10,14 @@ cores.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.server
-import os
 import socket
 import threading
-import time
 
 import pytest
-from faults import MANIFEST, PREPARE, Play, after, change, difference, until
-from machine import SLOW, Machine, vm
+from faults import difference, until
+from machine import Machine, vm
 from vm import addresses
-
-CUTS = int(os.environ.get("CUTS", "10"))
-SEED = os.environ.get("SEED") or str(int(time.time()))
-CHANGES = "/var/lib/rampart/changes"
 
 
 def packages(machine):
@@ -81,57 +74,9 @@ def test_a_full_disk_stops_nothing(machine):
     assert machine.reachable()
 
 
-def chance(number):
-    """Between 0 and 1, by the seed."""
-    return int.from_bytes(hashlib.sha256(f"{SEED}-{number}".encode()).digest()[:4]) / 2**32
-
-
-def wishes(number):
-    """A change of a login service and of files, whose contents differ from round to round."""
-    found = change(role=f"cut-{number}", confirm_timeout=60)
-    for wish in found["files"]:
-        if "content" in wish and "ssh" not in wish["path"] and "subuid" not in wish["path"]:
-            wish["content"] = f"round {number}\n" * 50
-    found["files"][0]["content"] = f"MaxAuthTries {2 + number % 3}\n"
-    return found
-
-
-def test_a_power_cut_leaves_it_old_or_new(machine):
-    """Cut while a change is armed, from the first trace in the journal to a little beyond its end."""
-    print(f"seed {SEED}")
-    machine.sh("\n".join(PREPARE.strip().splitlines()[-3:]))  # the files that it is about
-    outcomes = []
-    for number in range(CUTS + 1):  # the first is left undisturbed, to see how long one takes
-        wish, before, known = wishes(number), machine.python(MANIFEST), machine.sh(f"ls {CHANGES} | wc -l").strip()
-        play = Play(machine, [{"rampart.hardening.confirmed_change": wish}], env=SLOW)
-        machine.sh(f"timeout 120 sh -c 'while [ $(ls {CHANGES} | wc -l) = {known} ]; do sleep 0.1; done'")
-        began = time.monotonic()
-        if not number:
-            said = play.end()
-            assert not play.code, said
-            usual = time.monotonic() - began
-            continue
-        time.sleep(1.1 * usual * chance(number))
-        vm("kill", machine.name)
-        play.kill()
-        vm("start", machine.name)
-        journal = machine.settled()
-        states = [entry["state"] for entry in journal.values() if entry.get("role") == wish["role"]]
-        found = machine.python(MANIFEST)
-        new = not difference(found, after(before, wish))
-        assert new or not difference(found, before), f"round {number}: neither: {difference(found, before)}"
-        assert states == ["confirmed"] if new else set(states) <= {"reverted", "abandoned", "staged"}, states
-        assert machine.reachable()
-        outcomes.append("new" if new else "old")
-    print(f"an undisturbed change takes {usual:.1f} s; after {CUTS} cuts: {outcomes}")
-    machine.book("site")
-    machine.unchanged()
-
-
 def test_what_was_taken_back_stays_away(machine):
     """Packages that roles installed stay, and leave nothing when they are taken away."""
     machine.book("undo", "-e", "undo=all")
-    machine.sh("rm /etc/fault.conf /etc/fault-mode.conf /etc/fault-gone.conf")  # what the test above laid there
     vm("restart", machine.name)
     machine.sh(f"apt-get -qy purge {' '.join(packages(machine) - machine.packages)}", timeout=900)
     now = machine.manifest()
