@@ -161,7 +161,7 @@ def alone(path, data):
         return True
     try:
         said = json.loads(data) if path.endswith('.json') else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and (
         said.get('type') in ('service_account', 'authorized_user', 'impersonated_service_account')
@@ -328,8 +328,10 @@ def processes():
                 for number in os.listdir(place + '/fd'):
                     with contextlib.suppress(OSError):
                         files.add(os.readlink(f'{place}/fd/{number}'))
-            ids = {word: {int(one) for one in re.search(rb'(?m)^%s:(.*)$' % word, status).group(1).split()}
-                   for word in (b'Uid', b'Gid', b'Groups')}
+            ids = {word: {int(one) for one in numbers.split()}
+                   for word, numbers in re.findall(rb'(?m)^(Uid|Gid|Groups):(.*)$', status)}
+            if len(ids) < 3:
+                continue  # it has ended
             # sessions of people are in the service of sshd where logind keeps no account of them
             own = unit.endswith('.service') and not unit.startswith(('user@', 'ssh')) and ids[b'Uid'] != {0}
             found.append((unit if unit.endswith('.service') else name,
@@ -347,15 +349,26 @@ def raw(path):
         return b''
 
 
+def again(path):
+    """The content of a file that was looked into before; empty where it is another by now."""
+    with contextlib.suppress(OSError):
+        directory = transaction.open_directory(os.path.dirname(path))
+        try:
+            seen = read_at(os.path.basename(path), directory)
+            return seen[1] if seen else b''
+        finally:
+            os.close(directory)
+    return b''
+
+
 def users(found, texts):
     """Fill in `used`: what visibly uses each file of `found`. It names it, has it open, or runs as who may read it."""
     alive = processes() if found else []
-    texts = [(path, data) for path, data in ((path, transaction.read_file(path)) for path in texts if
-                                             os.path.isfile(path)) if b'/' in data] if found else []
+    texts = {path: again(path) for path in texts} if found else {}
     for path, item in found.items():
         info, used = item.pop('info'), set()
         names = re.compile(re.escape(os.fsencode(path)) + rb'(?![\w.~-])')
-        used |= {transaction.readable(text) for text, data in texts if text != path and names.search(data)}
+        used |= {transaction.readable(text) for text, data in texts.items() if text != path and names.search(data)}
         for name, said, files, whose in alive:
             if path in files or names.search(said) or (whose and (
                     info.st_uid in whose[0] - {0} or (info.st_mode & 0o040 and info.st_gid in whose[1] - {0}))):

@@ -27,11 +27,16 @@ def line(item: Mapping) -> str:
 
 
 def plan(
-    survey: Mapping, controls: Sequence[str] = (), allowed: Sequence[Mapping] = (), remove: bool | Sequence = False
+    survey: Mapping,
+    controls: Sequence[str] = (),
+    allowed: Sequence[Mapping] = (),
+    remove: bool | str | Sequence = False,
 ) -> dict:
     """`change`, the arguments of the confirmed change; `found`, the keys that stay though nobody allowed them."""
     if CONTROL not in controls:
         return {"change": {}, "found": []}
+    if isinstance(remove, str):  # from the command line
+        remove = {"true": True, "yes": True, "false": False, "no": False}.get(remove.lower(), [remove])
     wanted = [] if isinstance(remove, bool) else [str(one) for one in remove]
     refuse = [
         f"cloud_remove: {one!r} is neither a path nor one of {', '.join(KINDS)}"

@@ -145,6 +145,10 @@ def test_files_of_nothing_else():
     assert not alone("/etc/environment", "in the environment")
 
 
+def test_a_file_that_is_nested_deeply_stops_nothing():
+    assert not survey_cloud.alone("/home/a/x.json", b"[" * 100000)
+
+
 def put(path, text=KEYS["a profile"][0]):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
