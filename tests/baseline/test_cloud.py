@@ -132,6 +132,8 @@ def in_file(name, directory, path):
 
 def look(top, home):
     began, shared = time.monotonic(), home and EVERYBODYS.match(top)
+    if not os.path.isdir(top):
+        return
     if any(top == point or top.startswith(point + "/") for point in far):
         skipped.append(top)
         return

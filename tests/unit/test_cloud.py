@@ -73,7 +73,7 @@ def test_links_and_pipes_are_not_followed(search, tmp_path):
 def test_what_a_unit_names_is_looked_at(search, tmp_path):
     key = TEXTS.put(tmp_path / "opt/app/run", TEXTS.KEYS["in the environment"][0])
     TEXTS.put(tmp_path / "etc/app.service", f"[Service]\nEnvironmentFile=-{key}\n")
-    assert search(system=[tmp_path / "etc"])[0] == {key: ["aws_access_key"]}
+    assert search(system=[tmp_path / "etc", tmp_path / "not there"])[0] == {key: ["aws_access_key"]}
 
 
 def test_other_file_systems_are_left_and_told(search, tmp_path):
