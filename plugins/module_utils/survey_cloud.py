@@ -19,7 +19,8 @@ import time
 from ansible_collections.rampart.hardening.plugins.module_utils import transaction
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_services import unit_of
 
-SYSTEM = ('/etc', '/var/spool/cron', '/run/systemd/system', '/usr/local/lib/systemd', '/usr/lib/systemd/system')
+SYSTEM = ('/etc', '/var/spool/cron', '/var/lib/cloud/instances', '/run/systemd/system', '/usr/local/lib/systemd',
+          '/usr/lib/systemd/system')
 # In a home that is one of these, or in one of those, only what begins with a dot is a home's
 SHARED = ('/', '/home', '/media', '/mnt', '/opt', '/srv', '/var', '/var/cache', '/var/lib', '/var/spool')
 OUTSIDE = ('/bin', '/boot', '/etc', '/lib', '/run', '/sbin', '/usr')

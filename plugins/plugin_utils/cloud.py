@@ -34,7 +34,7 @@ def plan(
 ) -> dict:
     """`change`, the arguments of the confirmed change; `found`, the keys that stay though nobody allowed them."""
     if CONTROL not in controls:
-        return {"change": {}, "found": []}
+        return {"change": {"files": [], "refuse": [], "notes": []}, "found": []}
     if isinstance(remove, str):  # from the command line
         remove = {"true": True, "yes": True, "false": False, "no": False}.get(remove.lower(), [remove])
     wanted = [] if isinstance(remove, bool) else [str(one) for one in remove]

@@ -19,7 +19,8 @@ LARGEST, DEEPEST, PATIENCE = 256 * 1024, 6, 60
 ELSEWHERE = re.compile(r"fuse|nfs|cifs|smb|9p|virtiofs|ceph|gluster|afs|lustre|autofs|proc|sysfs|dev|cgroup|bpf|trace")
 NOT_OURS = {".git", ".hg", ".svn", ".cache", ".npm", ".cargo", ".rustup", ".terraform", ".mozilla", ".vscode-server",
             "node_modules", "site-packages", "dist-packages", "__pycache__", "containers", "ca-certificates"}
-SYSTEM = ["/etc", "/var/spool/cron", "/run/systemd/system", "/usr/local/lib/systemd", "/usr/lib/systemd/system"]
+SYSTEM = ["/etc", "/var/spool/cron", "/var/lib/cloud/instances", "/run/systemd/system", "/usr/local/lib/systemd",
+          "/usr/lib/systemd/system"]
 EVERYBODYS = re.compile(r"/$|/(bin|boot|dev|etc|lib|proc|run|sbin|sys|usr)(/|$)|"
                         r"/(home|media|mnt|opt|srv|var|var/cache|var/lib|var/spool)$")
 TEXTS = re.compile(r"\.|.*\.(json|env|ini|cfg|conf|ya?ml|toml|properties|tfvars|tfstate|csv|sh|txt|xml|service|cache|"

@@ -18,6 +18,8 @@ FREE = item("/home/deploy/.aws/credentials")
 BUSY = item("/etc/app/key.json", "gcp_service_account_key", used=["app.service"])
 MIXED = item("/etc/environment", alone=False)
 
+NOTHING = {"files": [], "refuse": [], "notes": []}
+
 
 def plan(remove=False, allowed=(), controls=(cloud.CONTROL,), skipped=()):
     survey = {"cloud": {"found": [FREE, BUSY, MIXED], "skipped": list(skipped)}}
@@ -31,7 +33,7 @@ def removed(made):
 
 def test_it_only_says_what_was_found():
     made = plan(skipped=["/home/far: not a local file system"])
-    assert made["change"] == {"files": [], "refuse": [], "notes": []}
+    assert made["change"] == NOTHING
     assert made["found"] == [
         "not looked at: /home/far: not a local file system",
         "/home/deploy/.aws/credentials: aws_access_key (line 3), deploy 0600",
@@ -41,7 +43,7 @@ def test_it_only_says_what_was_found():
 
 
 def test_a_waived_control_asks_for_nothing():
-    assert plan(remove=True, controls=()) == {"change": {}, "found": []}
+    assert plan(remove=True, controls=()) == {"change": NOTHING, "found": []}
 
 
 @pytest.mark.parametrize(
