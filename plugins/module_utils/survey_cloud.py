@@ -34,7 +34,7 @@ FIRST = ('.aws', '.azure', '.config', 'gcloud', '.aliyun')  # should a limit be 
 ENDINGS = ('.json', '.env', '.ini', '.cfg', '.conf', '.yml', '.yaml', '.toml', '.properties', '.tfvars', '.csv', '.sh',
            '.tfstate', '.txt', '.xml', '.service', '.cache', '.db', '.bak', '.old', '.orig', '~')
 NAMES = re.compile(r'\.|.*(credential|secret|key|token|environ|config|settings|rootkey|env$)', re.IGNORECASE)
-DEPTH, ENTRIES, SIZE = 6, 20000, 1 << 18
+DEPTH, ENTRIES, FINDINGS, SIZE = 6, 20000, 100, 1 << 18
 SECONDS, SECONDS_IN_ALL = 3, 10
 # In the names of assignments - and _ do not count, nor does the case
 WORDS = re.compile(
@@ -209,7 +209,8 @@ class Search:
 
     def __init__(self, stop):
         self.stop, self.found, self.skipped, self.texts, self.named = stop, {}, [], [], set()
-        self.been, self.end, self.until, self.left = set(), time.monotonic() + SECONDS_IN_ALL, 0, 0
+        self.been, self.end, self.until = set(), time.monotonic() + SECONDS_IN_ALL, 0
+        self.left, self.room = 0, FINDINGS
 
     @contextlib.contextmanager
     def opened(self, place):
@@ -235,7 +236,7 @@ class Search:
         with self.opened(place) as descriptor:
             if descriptor is None:
                 return
-            self.left, self.until = ENTRIES, min(self.end, time.monotonic() + SECONDS)
+            self.left, self.room, self.until = ENTRIES, FINDINGS, min(self.end, time.monotonic() + SECONDS)
             shared = home and (place in SHARED or within(place, OUTSIDE))
             if not self.visit(descriptor, place, home, shared, DEPTH):
                 self.skipped.append(f'{transaction.readable(place)}: too much to look at all of it')
@@ -259,7 +260,7 @@ class Search:
                 elif entry.is_file(follow_symlinks=False):
                     files.append(entry.name)
         for name in files:
-            if time.monotonic() > self.until:
+            if time.monotonic() > self.until or not self.room:
                 return False
             if not home or name.lower().endswith(ENDINGS) or NAMES.match(name):
                 self.file(descriptor, name, front + name, home)
@@ -292,6 +293,7 @@ class Search:
             self.named.update(os.fsdecode(match.group(1)) for match in POINTER.finditer(data))
         found = kinds(data)
         if found:
+            self.room -= 1
             shown = transaction.readable(path)  # another than the path itself cannot be acted on
             self.found[path] = dict(
                 path=shown, kinds=sorted(found), owner=account(info.st_uid), mode=f'{stat.S_IMODE(info.st_mode):04o}',

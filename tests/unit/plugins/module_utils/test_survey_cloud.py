@@ -219,6 +219,17 @@ def test_a_limit_is_told(tmp_path, monkeypatch):
     assert list(search.found) == [wanted]
 
 
+def test_one_home_full_of_keys_does_not_hide_another(tmp_path):
+    for number in range(survey_cloud.FINDINGS + 1):
+        put(tmp_path / f"full/{number}.env")
+    wanted = put(tmp_path / "other/.env")
+    search = look(tmp_path / "full")
+    assert search.skipped == [f"{tmp_path}/full: too much to look at all of it"]
+    assert len(search.found) == survey_cloud.FINDINGS
+    search.look(str(tmp_path / "other"), home=True)
+    assert wanted in search.found
+
+
 def test_a_shared_home_is_not_looked_through(tmp_path, monkeypatch):
     wanted = put(tmp_path / ".aws/credentials")
     put(tmp_path / "www/.env")
