@@ -168,7 +168,7 @@ def test_a_home_is_looked_through(tmp_path):
     put(tmp_path / "app/node_modules/x/.env")
     put(tmp_path / "photo.jpg")
     put(tmp_path / "1/2/3/4/5/6/7/.env")
-    put(tmp_path / "dump.json", " " * survey_cloud.SIZE + "x")
+    put(tmp_path / "dump.json", KEYS["a profile"][0] + " " * survey_cloud.SIZE)
     search = look(tmp_path)
     assert sorted(search.found) == sorted(wanted)
     assert search.skipped == []
