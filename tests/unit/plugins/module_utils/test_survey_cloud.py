@@ -186,6 +186,18 @@ def test_links_and_pipes_are_not_followed(tmp_path):
     assert look(home).found == {}
 
 
+def test_a_link_in_the_place_of_a_file_that_was_seen_is_not_followed(tmp_path):
+    put(tmp_path / "elsewhere")
+    (tmp_path / "seen").symlink_to("elsewhere")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert survey_cloud.read_at("elsewhere", directory)
+        with pytest.raises(OSError, match="symbolic links"):
+            survey_cloud.read_at("seen", directory)
+    finally:
+        os.close(directory)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
 def test_a_home_behind_a_link_of_somebody_is_left(tmp_path):
     put(tmp_path / "elsewhere/.env")
@@ -249,10 +261,11 @@ def test_what_a_unit_names_is_looked_at_and_in_use(tmp_path):
 
 def test_what_a_process_has_open_or_is_told_is_in_use(tmp_path):
     opened, told, free = (put(tmp_path / name) for name in ("open.json", "told.json", "free.json"))
-    program = "import sys, time; file = open(sys.argv[1]); print(flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", program, opened], stdout=subprocess.PIPE, text=True,
+    program = "import time; file = open(input()); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                           env={"GOOGLE_APPLICATION_CREDENTIALS": told}) as process:  # fmt: skip
         try:
+            print(opened, file=process.stdin, flush=True)
             process.stdout.readline()
             search = look(tmp_path)
             survey_cloud.users(search.found, [])
