@@ -190,6 +190,11 @@ def describe(path):
     return state
 
 
+def stamp(info):
+    """What of a file's stat changes with its content, as one word."""
+    return f'{info.st_ino}:{info.st_size}:{info.st_mtime_ns}'
+
+
 def open_plain(path):
     """A descriptor of the file or directory `path` as such, whatever waits behind it; OSError where it is a link."""
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -829,6 +834,8 @@ def compare(specs):
             raise TransactionError(f'files: {path} is listed twice')
         seen[path] = True
         before = describe(path)
+        if spec.get('seen') and before['kind'] != 'absent' and stamp(os.lstat(path)) != spec['seen']:
+            raise TransactionError(f'{path} was edited since this run looked at it; run again')
         if before['kind'] == 'other' or (before['kind'] == 'directory' and wanted['kind'] in ('file', 'link')):
             raise TransactionError('{} is a {} on this host; refusing to replace it'.format(path, before['kind']))
         if wanted['kind'] == 'absent' and before['kind'] == 'directory' and os.listdir(path):

@@ -26,6 +26,7 @@ FILE_SPEC = dict(
     group=dict(type='str', default='root'),
     mode=dict(type='str'),
     sensitive=dict(type='bool', default=False),
+    seen=dict(type='str'),
     ignore=dict(type='str'),
     validate=dict(type='list', elements='raw', default=[]),
 )

@@ -62,6 +62,10 @@ options:
         description: Show no content in diff, log or report.
         type: bool
         default: false
+      seen:
+        description:
+          - What the survey saw of the file, as its C(stamp). Nothing is changed where it was edited since.
+        type: str
       ignore:
         description:
           - Regular expression (lines apart) of what in the file does not count, as a program keeps its own notes there.

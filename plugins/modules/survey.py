@@ -51,6 +51,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
     survey_audit,
+    survey_cloud,
     survey_firewall,
     survey_kernel,
     survey_login,
@@ -147,7 +148,7 @@ def main():
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
         'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(), 'kernel': survey_kernel.collect(run),
         'login': survey_login.collect(), 'services': survey_services.collect(run),
-        'audit': survey_audit.collect(run)}})
+        'audit': survey_audit.collect(run), 'cloud': survey_cloud.collect()}})
 
 
 if __name__ == '__main__':

@@ -355,6 +355,7 @@ def write_host(name, state, keys, found, controllers=(f"{V4}.0.1", f"{V6}::1")):
         "hardening_admins": [{"name": person, "ssh_keys": [keys[person]]} for person in ("alice", "bob")],
         "hardening_flows": [{"from": "controllers", "to": "all", "port": 22}],
         "hardening_services": [{"program": "leftover", "reason": "the lab's own"}],
+        "cloud_remove": True,
         "hardening_totp_secrets": totp_secrets(),
         "hardening_mfa_grace_until": in_two_months(),
     }

@@ -1147,6 +1147,19 @@ def test_what_does_not_count_neither_changes_a_file_nor_stands_in_the_way_of_und
     assert not (host.etc / "codes").exists()
 
 
+def test_a_file_that_was_edited_since_the_survey_is_left(host):
+    path = host.etc / "gone.conf"
+    wish = {"path": str(path), "state": "absent", "seen": transaction.stamp(path.lstat())}
+    path.chmod(0o644)  # by another role of the run
+    assert host.transact([wish], check_mode=True)["files"][0]["action"] == "remove"
+    path.write_text("y\n")
+    result = host.transact([wish])
+    assert result["failed"] and "edited since this run looked at it" in result["msg"]
+    assert path.read_text() == "y\n"
+    path.unlink()
+    assert host.transact([wish])["changed"] is False
+
+
 @pytest.fixture
 def tree(tmp_path):
     """Parts that a program, `cat`, makes a whole of."""
