@@ -25,7 +25,6 @@ from fnmatch import fnmatchcase
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 import boto3
-import pytest
 from harness import module
 from moto import settings
 from moto.core import authorization, responses
@@ -354,16 +353,3 @@ def error(code, status=400, message="told to"):
     body = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
     ec2 = f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
     return lambda response: (status, {}, ec2 if isinstance(response, EC2Response) else body)
-
-
-@pytest.fixture(scope="session")
-def aws_server():
-    return Server()
-
-
-@pytest.fixture
-def aws(aws_server):
-    """An empty account."""
-    aws_server.reset()
-    yield aws_server
-    aws_server.reset()

@@ -12,8 +12,6 @@ import pytest
 from aws_server import ACCOUNT, error
 from botocore.exceptions import ClientError
 
-pytest_plugins = ["aws_server"]
-
 NAME = "aws_role_binding"
 READ = {
     "Version": "2012-10-17",
@@ -150,7 +148,10 @@ def test_without_exclusive_the_rest_stays_and_is_judged(aws):
 
 
 def test_the_role_may_do_what_was_granted_and_not_one_step_more(aws):
-    key = aws.user("tester", {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]})
+    key = aws.user(
+        "tester",
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]},
+    )
     trust = {"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/tester"}}
     ]}  # fmt: skip
@@ -338,8 +339,7 @@ def test_an_instance_that_is_not_meant_is_not_guessed(aws):
 
 
 def test_static_keys_go_when_they_are_idle_and_are_never_deleted(aws):
-    reads = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    idle, fresh, never = (aws.user(name, reads) for name in ("idle", "fresh", "never"))
+    idle, fresh, never = (aws.user(name, ALL) for name in ("idle", "fresh", "never"))
     for (key, _secret), days in ((idle, 200), (fresh, 3), (never, None)):
         used(aws, key, days)
     args = {"name": "db", "retire_keys": ["idle", "fresh", "never", "nobody"]}
