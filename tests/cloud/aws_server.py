@@ -31,13 +31,14 @@ from moto.core import authorization, responses
 from moto.core.exceptions import InvalidClientTokenIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
-from moto.iam import access_control
+from moto.iam import access_control, models
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
 from moto.server import ThreadedMotoServer
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+MANAGED = ["AdministratorAccess", "AmazonSSMManagedInstanceCore", "PowerUserAccess", "ReadOnlyAccess"]
 READS = re.compile(r"(Get|List|Describe|Simulate|Generate)")
 
 
@@ -271,6 +272,8 @@ class Server:
             for function in functions:
                 assert not hasattr(kind, function.__name__), f"moto has {function.__name__} now: use it"
                 setattr(kind, function.__name__, function)
+        known = json.loads(models.aws_managed_policies_data)  # all of them would be made anew for each test
+        models.aws_managed_policies_data = json.dumps({name: known[name] for name in MANAGED})
         access_control.IAMRequestBase.check_action_permitted = check_action_permitted
         call_action = responses.BaseResponse.call_action
 
