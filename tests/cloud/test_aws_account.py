@@ -124,9 +124,7 @@ def test_members_of_somebody_else_stay(aws):
 
 
 def settings(aws, region=REGION):
-    import boto3
-
-    ec2 = boto3.client("ec2", region, endpoint_url=aws.url, aws_access_key_id="x", aws_secret_access_key="x")
+    ec2 = aws.client("ec2", region=region)
     metadata = ec2.get_instance_metadata_defaults()["AccountLevel"]
     return (
         ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"],
