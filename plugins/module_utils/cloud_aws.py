@@ -68,7 +68,8 @@ class Aws:
     def write(self, what, service, operation, /, **params):
         """Call an operation that changes something, and keep in mind what it did."""
         result = self.call(service, operation, **params)
-        self.done.append(what)
+        if result is not None:
+            self.done.append(what)
         return result
 
     def fail(self, message, exception=None, **more):
