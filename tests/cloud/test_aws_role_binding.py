@@ -454,5 +454,5 @@ def test_without_credentials(aws):
 
 
 def test_where_nobody_answers(aws):
-    failed = aws.module(NAME, {"name": "db", "endpoint_url": "http://127.0.0.1:9"})
+    failed = aws.module(NAME, {"name": "db", "endpoint_url": "http://127.0.0.1:9", "aws_config": {}})
     assert failed["failed"] and "could not be asked (EndpointConnectionError)" in failed["msg"]
