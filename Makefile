@@ -1,7 +1,7 @@
 # Works as root, or through sudo: `make help` lists what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-TARGETS := demo test lint unit sanity galaxy molecule lab-test soak bench docs clean setup
+TARGETS := demo test lint unit cloud sanity galaxy molecule lab-test soak bench docs clean setup
 .PHONY: help $(TARGETS)
 
 help: ## Show this list
@@ -30,6 +30,9 @@ lint: setup ## ruff, yamllint, shellcheck, ansible-lint, documentation up to dat
 
 unit: setup ## Unit tests of the plugins
 	@pytest -n auto tests/unit
+
+cloud: setup ## The cloud modules against servers that stand in for Amazon, Azure, Google and Alibaba
+	@pytest tests/cloud
 
 sanity: setup ## ansible-test sanity
 	@tests/sanity.sh

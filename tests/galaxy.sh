@@ -13,7 +13,7 @@ tarball=$(echo "$work"/rampart-hardening-*.tar.gz)
 
 echo "contents"
 tar --list --gzip --file "$tarball" >"$work/list"
-for wanted in playbooks/site.yml playbooks/verify.yml playbooks/undo.yml tests/baseline/conftest.py requirements.txt; do
+for wanted in playbooks/site.yml playbooks/verify.yml playbooks/undo.yml tests/baseline/conftest.py requirements.txt requirements-cloud.txt; do
     grep -qx "$wanted" "$work/list" || { echo "$wanted is missing from the tarball"; exit 1; }
 done
 if grep -E '(^|/)(\.cache|\.git|\.ci|__pycache__|\.ansible)(/|$)|\.tar\.gz$' "$work/list"; then
@@ -23,6 +23,8 @@ fi
 
 echo "install"
 export ANSIBLE_COLLECTIONS_PATH=$work/collections
+mkdir -p "$work/collections/ansible_collections" # the dependency is there already, so that no Galaxy is asked
+ln -s "$PWD/.cache/collections/ansible_collections/amazon" "$work/collections/ansible_collections/amazon"
 ansible-galaxy collection install "$tarball" -p "$work/collections" >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
 
 echo "use"

@@ -44,6 +44,7 @@ def parts() -> list[Part]:
         Part("vm-image", ["python", "tests/lab/vm.py", "build"], ["lab-image"]),
         Part("sanity", ["tests/sanity.sh"]),
         Part("unit", ["pytest", "-n", "auto", "tests/unit"]),
+        Part("cloud", ["pytest", "tests/cloud"]),
         Part("lint", ["tests/lint.sh"]),
         Part("galaxy", ["tests/galaxy.sh"]),
         *(Part(f"molecule-{name}", ["molecule", "test", "-s", name], ["lab-image"]) for name in scenarios),

@@ -14,6 +14,8 @@ git ls-files -z --cached --others --exclude-standard |
     while IFS= read -r -d '' path; do [ ! -e "$path" ] || printf '%s\0' "$path"; done |
     tar --null --files-from=- --create | tar --extract --directory "$collection"
 
+ln -s "$root/.cache/collections/ansible_collections/amazon" "$work/ansible_collections/amazon"
+
 # A home of its own: ansible-test keeps its virtual environments there, and its get-pip.py, which it would
 # download from a host that is no package registry. The stand-in uses the pip that Python brings along.
 mkdir -p "$root/.cache/sanity/.ansible/test/cache"

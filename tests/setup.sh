@@ -45,3 +45,22 @@ if [ ! -x .cache/venv/bin/ansible ] || [ "$(cat .cache/venv/stamp 2>/dev/null)" 
     printf '%s\n' "$stamp" >.cache/venv/stamp
     say "ready"
 fi
+
+# amazon.aws, on which the cloud modules for Amazon build
+if [ "$(cat .cache/collections/stamp 2>/dev/null)" != "$(cat tests/collections.txt)" ]; then
+    say "fetching the collection amazon.aws"
+    rm -rf .cache/collections/ansible_collections/amazon
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    .cache/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest "$work" -r tests/collections.txt \
+        >.cache/log/collections.log 2>&1 || { tail -n 30 .cache/log/collections.log >&2; exit 1; }
+    .cache/venv/bin/python - "$work"/ansible-*.whl .cache/collections <<'EOF'
+import sys
+import zipfile
+
+wheel, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    archive.extractall(target, [name for name in archive.namelist() if name.startswith("ansible_collections/amazon/aws/")])
+EOF
+    cp tests/collections.txt .cache/collections/stamp
+fi

@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of all clouds share: a cloud module is run as Ansible runs it, in a process of its own.
+
+    from harness import module
+    result = module("aws_role_binding", {"name": "db", ...}, check=True, env={"AWS_ACCESS_KEY_ID": ...})
+
+Each cloud's server, and the fixtures that belong to it, are in a file of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".cache/collections"
+MODULES = "ansible_collections.rampart.hardening.plugins.modules"
+
+# Ansible's own wrapper does the same: arguments in memory, then the module as a script
+RUNNER = """
+import runpy, sys
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = sys.stdin.buffer.read(), "legacy"
+runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+"""
+
+
+def module(name: str, args: dict, check: bool = False, env: dict | None = None, timeout: float = 120) -> dict:
+    """Run a module of ours; what it returned, always with `failed` and `changed`.
+
+    It sees no more of this process's environment than what is given: no credentials, no proxies, and a home that is
+    not there.
+    """
+    meta = {"_ansible_check_mode": check, "_ansible_diff": True}
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER, f"{MODULES}.{name}"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**args, **meta}}),
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"{name} ended with {done.returncode}:\n{done.stdout}{done.stderr}") from None
+    return {"failed": bool(done.returncode), "changed": False, **result}
