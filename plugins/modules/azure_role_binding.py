@@ -173,8 +173,8 @@ class Assignment(t.NamedTuple):
     principal: str
     role: str  # id of the definition
     scope: str
-    condition: t.Optional[str]
-    id: t.Optional[str] = None
+    condition: str | None
+    id: str | None = None
 
     @property
     def key(self):
@@ -187,7 +187,12 @@ class Subject(t.NamedTuple):
 
     name: str
     principal: str
-    id: t.Optional[str] = None
+    id: str | None = None
+
+    @property
+    def is_there(self):
+        """Whether it exists already, outside check mode's imagination."""
+        return not self.principal.startswith(NOT_YET)
 
 
 class Plan(t.NamedTuple):
@@ -290,7 +295,7 @@ class Binding:
             subjects = [self.attach(machine, subject) for machine, subject in zip(machines, subjects)]
         else:
             subjects = [self.make(subjects[0], machines)]
-        plan = self.grant(subjects, wanted)
+        existing, plan = self.grant(subjects, wanted)
         if self.params['name'] is not None:
             for machine in machines:
                 self.attach(machine, subjects[0])
@@ -302,12 +307,12 @@ class Binding:
 
         gone = {one.key for one in plan.remove}
         new = {one.key: one for one in plan.create + plan.widen + plan.restrict}
-        after = [one for one in {**{one.key: one for one in before}, **new}.values() if one.key not in gone]
+        after = [one for one in {**{one.key: one for one in existing}, **new}.values() if one.key not in gone]
         added = 'system-assigned' if self.params['name'] is None else subjects[0].id
         result = dict(
             changed=bool(self.changes), changes=self.changes, proven=proven,
             identities=[
-                dict(name=one.name, principal_id=None if one.principal.startswith(NOT_YET) else one.principal, id=one.id)
+                dict(name=one.name, principal_id=one.principal if one.is_there else None, id=one.id)
                 for one in subjects],
             kept=self.listed(plan.kept, subjects),
             diff=dict(
@@ -416,7 +421,7 @@ class Binding:
             places.add(place[0] if place else one['scope'])
         found = {}
         for subject in subjects:
-            if subject.principal.startswith(NOT_YET):
+            if not subject.is_there:
                 continue
             for place in sorted(places):
                 for one in self.authorization.role_assignments.list_for_scope(
@@ -429,32 +434,34 @@ class Binding:
 
     def make(self, subject, machines):
         """Make a user-assigned identity that is not there."""
-        if not subject.principal.startswith(NOT_YET):
+        if subject.is_there:
             return subject
         if not machines:
             raise Refusal(
                 f'there is no identity {subject.id}, and without a machine no region to make it in: name instances')
         group = subject.id.split('/')[4]
+        place = machines[0].location
         made = self.do(
-            f'made the identity {subject.name} in {machines[0].location}',
-            self.msi.user_assigned_identities.create_or_update, group, subject.name, body(location=machines[0].location))
+            f'made the identity {subject.name} in {place}',
+            self.msi.user_assigned_identities.create_or_update, group, subject.name, body(location=place))
         return subject if made is None else Subject(made.name, made.principal_id, made.id)
 
     def grant(self, subjects, wanted):
-        """Make what is missing, and return the plan of which that was a part."""
-        for dummy in range(TRIES):
+        """Make what is missing, and return what there was and the plan of which that was a part."""
+        for _turn in range(TRIES):
             wants = [
                 Assignment(subject.principal, one['role'].id, one['scope'], one['condition'])
                 for subject in subjects for one in wanted]
             if len({one.key for one in wants}) != len(wants):
                 raise Refusal('assignments has the same role twice on one scope; Azure wants one, with one condition')
-            plan = plan_assignments(self.existing(subjects, wanted), wants, self.params['exclusive'])
+            existing = self.existing(subjects, wanted)
+            plan = plan_assignments(existing, wants, self.params['exclusive'])
             try:
                 for one in plan.create + plan.widen:
                     self.do(f'granted {self.say(one, subjects)}', self.put, one)
             except ResourceExistsError:  # somebody else made it meanwhile, under another name
                 continue
-            return plan
+            return existing, plan
         raise Refusal('the assignments were changed by somebody else all the time, run it again later')
 
     def put(self, one):
@@ -523,7 +530,7 @@ class Binding:
         gone = {other.id.lower() for other in plan.remove}
         changed = {other.key: other.condition for other in plan.create + plan.widen + plan.restrict}
         listed = []
-        if not subject.principal.startswith(NOT_YET):
+        if subject.is_there:
             listed = [as_assignment(other) for other in self.authorization.role_assignments.list_for_scope(
                 scope, filter=f"atScope() and assignedTo('{subject.principal}')")]
         if self.module.check_mode:
@@ -544,7 +551,7 @@ class Binding:
 
     def denials(self, subject, scope):
         """The deny assignments that hold for an identity on a scope."""
-        if subject.principal.startswith(NOT_YET):
+        if not subject.is_there:
             mine = set()
         else:
             mine = {rule.id.lower() for rule in self.authorization.deny_assignments.list_for_scope(
@@ -589,7 +596,8 @@ def body(**content):
 
 def as_assignment(one):
     """What counts of an assignment of the SDK."""
-    return Assignment(one.principal_id, one.role_definition_id, one.scope, (one.condition or '').strip() or None, one.id)
+    condition = (one.condition or '').strip() or None
+    return Assignment(one.principal_id, one.role_definition_id, one.scope, condition, one.id)
 
 
 def permits(permission, kind, action):
