@@ -12,8 +12,8 @@
   unknown identities answer 401, permissions that are lacking 403.
 - Policies: `policies[""]` is the project's, others are those of service accounts. An etag that is not the current one
   answers 409. Who does not ask for version 3 sees no conditions, but roles with odd names. A role has to exist.
-- Instances: a service account is set in stopped ones alone; metadata with an old fingerprint answers 412; methods give an
-  operation that has to be waited for, `polls` times.
+- Instances: a service account is set in stopped ones alone; metadata with an old fingerprint answers 412; methods give
+  an operation that has to be waited for, `polls` times.
 - Faults: `fail("setIamPolicy", 503, times=2)`; races: `before("setIamPolicy", function)` calls function() once.
 - `requests` is everything that was asked, `writes` what was let through and changes something, as path and body.
 """
@@ -122,7 +122,7 @@ class GcpServer:
             if member in one["members"]
         }
 
-    def key(self, email: str, name: str, created: str, used: str | None = None, since: str | None = None, **more) -> None:
+    def key(self, email: str, name: str, created: str, used: str = "", since: str = "", **more) -> None:
         path = f"projects/{PROJECT}/serviceAccounts/{email}/keys/{name}"
         self.keys.setdefault(email, []).append({"name": path, "validAfterTime": created, **more})
         if since and self.activities is not None:
@@ -140,7 +140,7 @@ class GcpServer:
             "name": name,
             "zone": f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{zone}",
             "status": status,
-            "metadata": {"fingerprint": f"f{next(self._numbers)}", "items": [{"key": "enable-oslogin", "value": "TRUE"}]},
+            "metadata": {"fingerprint": f"f{next(self._numbers)}", "items": [{"key": "oslogin", "value": "TRUE"}]},
             **({"serviceAccounts": [{"email": account, "scopes": [SCOPE]}]} if account else {}),
             **more,
         }
@@ -152,7 +152,7 @@ class GcpServer:
         metadata["items"].append({"key": key, "value": value})
         metadata["fingerprint"] = f"f{next(self._numbers)}"
 
-    def fail(self, pattern: str, code: int, status: str = "UNAVAILABLE", message: str = "Try again.", times: int = 1) -> None:
+    def fail(self, pattern: str, code: int, status="UNAVAILABLE", message="Try again.", times: int = 1) -> None:
         self.faults.append([pattern, GoogleError(code, status, message), times])
 
     def before(self, pattern: str, function: Callable[[], object]) -> None:
@@ -245,10 +245,10 @@ class GcpServer:
         self.authorize(request, f"{'iam.serviceAccounts' if place else 'resourcemanager.projects'}.setIamPolicy", place)
         old, new = self._policy(place), copy.deepcopy(request.body["policy"])
         if new.get("etag") != old["etag"]:
-            raise GoogleError(409, "ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write.")
+            raise GoogleError(409, "ABORTED", "There were concurrent policy changes. Please retry.")
         for binding in new.get("bindings", []):
             if binding["role"] not in self.roles:
-                raise GoogleError(400, "INVALID_ARGUMENT", f"Role {binding['role']} is not supported for this resource.")
+                raise GoogleError(400, "INVALID_ARGUMENT", f"Role {binding['role']} is not supported.")
             if binding.get("condition") and new.get("version") != 3:
                 raise GoogleError(400, "INVALID_ARGUMENT", "Conditions need version 3.")
         self._write(request)
@@ -326,7 +326,8 @@ class GcpServer:
         self.authorize(request, "iam.serviceAccountKeys.list", email)
         self.get_account(request, email)
         managed = {"name": f"projects/{PROJECT}/serviceAccounts/{email}/keys/google", "keyType": "SYSTEM_MANAGED"}
-        return {"keys": self.keys.get(email, []) + ([] if request.query.get("keyTypes") == "USER_MANAGED" else [managed])}
+        others = [] if request.query.get("keyTypes") == "USER_MANAGED" else [managed]
+        return {"keys": self.keys.get(email, []) + others}
 
     def disable_key(self, request: Request, email: str, key: str) -> dict:
         self.authorize(request, "iam.serviceAccountKeys.disable", email)
@@ -339,7 +340,7 @@ class GcpServer:
         if self.activities is None:
             service = "policyanalyzer.googleapis.com"
             info = {"reason": "SERVICE_DISABLED", "metadata": {"service": service}}
-            raise GoogleError(403, "PERMISSION_DENIED", f"{service} has not been used before or it is disabled.", [info])
+            raise GoogleError(403, "PERMISSION_DENIED", f"{service} is disabled.", [info])
         return self._paged(request, "activities", self.activities)
 
     # --- instances

@@ -1,0 +1,474 @@
+# Copyright: (c) 2026, The rampart authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gcp_role_binding with the real SDK, against a server that behaves as Google Cloud does."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import json
+
+import httplib2
+import pytest
+import yaml
+from ansible_collections.rampart.hardening.plugins.module_utils import cloud_gcp
+from ansible_collections.rampart.hardening.plugins.modules import gcp_role_binding
+from gcp_server import PROJECT, PROJECT_NAME, ROLES, SCOPE, ZONE, GcpServer, address
+from googleapiclient.errors import HttpError
+from harness import ROOT, module
+
+LOGS = {"role": "roles/logging.logWriter"}
+DB = "serviceAccount:" + address("db")
+MINE = {("roles/logging.logWriter", "")}
+NIGHT = {"title": "at night", "expression": "request.time.getHours('UTC') < 6"}
+PROVE_LOGS = [{"permission": "logging.logEntries.create"}]
+
+
+@pytest.fixture
+def google():
+    with GcpServer() as server:
+        server.account("db")
+        server.instance("db1")
+        yield server
+
+
+def bind(google, *bindings, check=False, env=None, **more):
+    args = {
+        "project": PROJECT,
+        "api_endpoint": google.endpoint,
+        "name": "db",
+        "instances": ["db1"],
+        "restart": True,
+        "bindings": list(bindings),
+        **more,
+    }
+    return module("gcp_role_binding", args, check=check, env=google.env() if env is None else env)
+
+
+def done(result):
+    assert not result["failed"], result
+    return result
+
+
+def refused(google, result, *words):
+    """It failed with a sentence that has these words, and wrote nothing."""
+    assert result["failed"], result
+    assert all(word in result["msg"] for word in words), result["msg"]
+    assert not result["changed"] and not google.writes
+    return result
+
+
+def days_ago(days):
+    return (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=days)).strftime("%Y-%m-%dT07:00:00Z")
+
+
+def verbs(google):
+    return [path.replace(":", "/").rsplit("/", 1)[1] for path, _body in google.writes]
+
+
+# --- the main job
+
+
+def test_grants_attaches_proves_revokes_and_disables_in_that_order(google):
+    other = google.account("other")
+    others = [
+        {"role": "roles/editor", "members": ["user:alice@example.com"]},
+        {"role": "roles/viewer", "members": ["user:bob@example.com"], "condition": NIGHT},
+    ]
+    google.policies[""] |= {"bindings": copy.deepcopy(others), "auditConfigs": [{"service": "allServices"}]}
+    google.policies[""]["bindings"][0]["members"].append(DB)
+    google.bind("roles/viewer", DB, condition=NIGHT)
+    google.bind("roles/iam.serviceAccountTokenCreator", DB, "user:alice@example.com", place=other)
+    google.instance("db2", status="TERMINATED", labels={"role": "db"}, account=other)
+    google.key(address("old"), "0", days_ago(9))
+    google.key(address("db"), "1", days_ago(900), days_ago(200), days_ago(800))
+    google.page_size = 1
+    args = {"instance_labels": {"role": "db"}, "prove": PROVE_LOGS, "retire_keys": ["db"]}
+
+    predicted = done(bind(google, LOGS, check=True, **args))
+    assert not google.writes
+    google.requests.clear()
+    result = done(bind(google, LOGS, **args))
+
+    assert google.bound(DB) == MINE and google.bound(DB, other) == set()
+    assert google.policies[""]["bindings"][:2] == others and google.policies[""]["auditConfigs"]
+    assert google.bound("user:alice@example.com", other) == {("roles/iam.serviceAccountTokenCreator", "")}
+    for name in ("db1", "db2"):
+        instance = google.instances[f"{ZONE}/{name}"]
+        assert instance["serviceAccounts"] == [{"email": address("db"), "scopes": [SCOPE]}]
+        assert {"key": "disable-legacy-endpoints", "value": "true"} in instance["metadata"]["items"]
+        assert {"key": "oslogin", "value": "TRUE"} in instance["metadata"]["items"]
+    assert google.instances[f"{ZONE}/db1"]["status"] == "RUNNING"
+    assert google.instances[f"{ZONE}/db2"]["status"] == "TERMINATED"
+    assert google.keys[address("db")][0]["disabled"] and "disabled" not in google.keys[address("old")][0]
+
+    assert verbs(google) == [
+        "setIamPolicy",
+        *("stop", "setServiceAccount", "start", "setMetadata"),
+        *("setServiceAccount", "setMetadata"),
+        *("setIamPolicy", "setIamPolicy"),
+        "disable",
+    ]
+    asked = [one.path.rsplit("/", 1)[1] for one in google.requests]
+    proof = asked.index("iam:troubleshoot")
+    assert "setMetadata" in asked[:proof] and "setMetadata" not in asked[proof:]
+    assert [one for one in asked[:proof] if "setIamPolicy" in one] == [f"{PROJECT}:setIamPolicy"]
+    assert result["proven"] == [
+        {
+            "permission": "logging.logEntries.create",
+            "resource": PROJECT_NAME,
+            "role": "roles/logging.logWriter",
+            "conditional": False,
+            "complete": True,
+        }
+    ]
+    assert predicted["changes"] == result["changes"]
+    assert predicted["diff"] == result["diff"] and predicted["proven"] == result["proven"]
+    assert [one["role"] for one in result["diff"]["before"]["bindings"]] == [
+        "roles/iam.serviceAccountTokenCreator",
+        "roles/editor",
+        "roles/viewer",
+    ] or len(result["diff"]["before"]["bindings"]) == 3
+    assert [one["role"] for one in result["diff"]["after"]["bindings"]] == ["roles/logging.logWriter"]
+
+    google.writes.clear()
+    for check in (True, False):
+        again = done(bind(google, LOGS, check=check, **args))
+        assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"] == result["diff"]["after"]
+    assert not google.writes
+
+
+def test_makes_a_service_account_that_is_not_there(google):
+    args = {"name": "new", "prove": PROVE_LOGS, "trust": [{"role": "roles/iam.serviceAccountUser", "member": "group:ops@x.y"}]}
+    predicted = done(bind(google, LOGS, check=True, **args))
+    assert not google.writes
+    result = done(bind(google, LOGS, **args))
+    assert google.bound("serviceAccount:" + address("new")) == MINE
+    assert google.bound("group:ops@x.y", address("new")) == {("roles/iam.serviceAccountUser", "")}
+    assert google.instances[f"{ZONE}/db1"]["serviceAccounts"][0]["email"] == address("new")
+    assert predicted["changes"] == result["changes"] and predicted["diff"] == result["diff"]
+    assert not done(bind(google, LOGS, **args))["changed"]
+
+
+def test_roles_on_a_service_account_and_who_may_use_ours(google):
+    target = google.account("target")
+    token = {"role": "roles/iam.serviceAccountTokenCreator", "service_account": target}
+    google.bind("roles/iam.serviceAccountUser", "user:mallory@example.com", place=address("db"))
+    trust = [{"role": "roles/iam.serviceAccountUser", "member": "group:ops@example.com", "condition": NIGHT}]
+    done(bind(google, token, trust=trust))
+    assert google.bound(DB, target) == {("roles/iam.serviceAccountTokenCreator", "")} and not google.bound(DB)
+    assert google.bound("group:ops@example.com", address("db")) == {
+        ("roles/iam.serviceAccountUser", NIGHT["expression"])
+    }
+    assert google.bound("user:mallory@example.com", address("db")) == set()
+    assert not done(bind(google, token, trust=trust))["changed"]
+
+
+def test_without_trust_others_stay_on_ours(google):
+    google.bind("roles/iam.serviceAccountUser", "user:alice@example.com", place=address("db"))
+    done(bind(google, LOGS))
+    assert google.bound("user:alice@example.com", address("db")) == {("roles/iam.serviceAccountUser", "")}
+
+
+def test_without_exclusive_the_rest_stays_and_is_reported(google):
+    google.bind("roles/viewer", DB)
+    result = done(bind(google, LOGS, exclusive=False))
+    assert google.bound(DB) == {*MINE, ("roles/viewer", "")}
+    assert [one["role"] for one in result["kept"]] == ["roles/viewer"]
+
+
+def test_conditions_are_kept_apart(google):
+    google.bind("roles/logging.logWriter", DB, "user:alice@example.com")
+    google.bind("roles/logging.logWriter", DB, condition={**NIGHT, "title": "other"})
+    result = done(bind(google, {**LOGS, "condition": NIGHT}, prove=PROVE_LOGS))
+    assert google.bound(DB) == {("roles/logging.logWriter", NIGHT["expression"])}
+    assert google.bound("user:alice@example.com") == MINE
+    assert google.policies[""]["version"] == 3 and result["proven"][0]["conditional"]
+    assert not done(bind(google, {**LOGS, "condition": NIGHT}))["changed"]
+
+
+# --- instances
+
+
+def test_a_running_instance_is_not_stopped_unless_told(google):
+    refused(google, bind(google, LOGS, restart=False), "db1 is RUNNING", "restart")
+    refused(google, bind(google, LOGS, restart=False, check=True), "restart")
+    google.instance("db1", account=address("db"))
+    done(bind(google, LOGS, restart=False))
+    assert verbs(google) == ["setIamPolicy", "setMetadata"]
+
+
+def test_narrow_and_wide_scopes_become_one(google):
+    google.instance("db1", serviceAccounts=[{"email": address("db"), "scopes": [SCOPE + ".read-only"]}])
+    done(bind(google, LOGS))
+    assert google.instances[f"{ZONE}/db1"]["serviceAccounts"] == [{"email": address("db"), "scopes": [SCOPE]}]
+
+
+def test_an_instance_is_started_again_when_attaching_fails(google):
+    google.bind("roles/viewer", DB)
+    google.fail("setServiceAccount", 400, "INVALID_ARGUMENT", "No.")
+    result = bind(google, LOGS)
+    assert result["failed"] and result["changed"] and "setServiceAccount" in result["msg"]
+    assert google.instances[f"{ZONE}/db1"]["status"] == "RUNNING" and verbs(google)[-1] == "start"
+    assert google.bound(DB) == {*MINE, ("roles/viewer", "")}
+
+
+def test_an_operation_that_fails_in_the_end_revokes_nothing(google):
+    google.bind("roles/viewer", DB)
+    google.instance("db1", account=address("db"))
+    google.before("/wait", lambda: google.operations[max(google.operations)].update(change="RESOURCE_NOT_READY"))
+    result = bind(google, LOGS)
+    assert result["failed"] and "RESOURCE_NOT_READY" in result["msg"]
+    assert google.bound(DB) == {*MINE, ("roles/viewer", "")}
+
+
+# --- administrators' roles
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"bindings": [{"role": "roles/owner"}]}, "roles/owner"),
+        ({"bindings": [{"role": f"projects/{PROJECT}/roles/harmless"}]}, "iam.serviceAccounts.signJwt"),
+        ({"trust": [{"role": "roles/iam.serviceAccountUser", "member": "allUsers"}]}, "everybody"),
+    ],
+)
+def test_administrators_roles_are_refused(google, args, words):
+    google.roles[f"projects/{PROJECT}/roles/harmless"] = ["iam.serviceAccounts.signJwt"]
+    refused(google, bind(google, **args), words, "allow_admin")
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_role_is_judged_by_its_permissions(role):
+    def judge(entry):
+        binding = gcp_role_binding.Binding.__new__(gcp_role_binding.Binding)
+        binding.params, binding.roles = {"allow_admin": False}, {role: set(ROLES[role])}
+        try:
+            return bool(binding.refuse_admin([entry]))
+        except gcp_role_binding.Refusal:
+            return True
+
+    harmless = {"roles/viewer", "roles/logging.logWriter", "roles/storage.objectViewer"}
+    on_one_account = {"roles/iam.serviceAccountUser", "roles/iam.serviceAccountTokenCreator"}
+    assert judge(gcp_role_binding.Entry("", DB, role, ())) is (role not in harmless)
+    if role in on_one_account:
+        assert not judge(gcp_role_binding.Entry(address("target"), DB, role, ()))
+    if role in ("roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountKeyAdmin", "roles/editor"):
+        assert judge(gcp_role_binding.Entry(address("target"), DB, role, ()))
+    for member in ("allUsers", "allAuthenticatedUsers"):
+        assert judge(gcp_role_binding.Entry(address("db"), member, role, ()))
+
+
+def test_an_administrators_role_with_a_reason(google):
+    owner = {"role": "roles/owner"}
+    refused(google, bind(google, owner, allow_admin=True), "allow_admin_reason")
+    result = done(bind(google, owner, LOGS, allow_admin=True, allow_admin_reason="migration until Friday"))
+    assert google.bound(DB) == {*MINE, ("roles/owner", "")}
+    assert result["admin"]["reason"] == "migration until Friday"
+    assert [one["role"] for one in result["admin"]["bindings"]] == ["roles/owner"]
+
+
+# --- the proof
+
+
+def test_what_only_the_old_role_could_do_is_found_before_it_is_revoked(google):
+    google.bind("roles/editor", DB)
+    prove = [{"permission": "storage.objects.get", "resource": "//storage.googleapis.com/projects/_/buckets/backup"}]
+    refused(google, bind(google, LOGS, prove=prove, check=True), "storage.objects.get", "buckets/backup")
+    google.key(address("db"), "1", days_ago(900))
+    result = bind(google, LOGS, prove=prove, retire_keys=["db"])
+    assert result["failed"] and result["changed"] and "nothing was revoked" in result["msg"]
+    assert google.bound(DB) == {*MINE, ("roles/editor", "")} and "disabled" not in google.keys[address("db")][0]
+
+
+def test_deny_policies_disprove(google):
+    google.denied.add("logging.logEntries.create")
+    google.bind("roles/editor", DB)
+    result = bind(google, LOGS, prove=PROVE_LOGS)
+    assert result["failed"] and "a deny policy" in result["msg"] and ("roles/editor", "") in google.bound(DB)
+
+
+def test_what_comes_from_above_proves_and_what_is_out_of_sight_is_said(google):
+    google.inherited.append({"role": "roles/storage.objectViewer", "members": [DB]})
+    prove = [{"permission": "storage.objects.get"}]
+    assert done(bind(google, LOGS, prove=prove))["proven"][0]["role"] == "roles/storage.objectViewer"
+    google.sees_above = False
+    refused_now = bind(google, LOGS, prove=prove)
+    assert refused_now["failed"] and "storage.objects.get" in refused_now["msg"]
+    assert done(bind(google, LOGS, prove=PROVE_LOGS))["proven"][0]["complete"] is False
+
+
+# --- second writers
+
+
+def test_a_second_writer_loses_nothing(google):
+    google.bind("roles/viewer", DB)
+    for number in range(2):
+        google.before(
+            f"{PROJECT}:setIamPolicy", lambda number=number: google.bind("roles/editor", f"user:u{number}@x.y", DB)
+        )
+    google.before("setMetadata", lambda: google.metadata("db1", "startup", "theirs"))
+    done(bind(google, LOGS))
+    for number in range(2):
+        assert google.bound(f"user:u{number}@x.y") == {("roles/editor", "")}
+    items = {one["key"]: one["value"] for one in google.instances[f"{ZONE}/db1"]["metadata"]["items"]}
+    assert items == {"oslogin": "TRUE", "startup": "theirs", "disable-legacy-endpoints": "true"}
+    done(bind(google, LOGS))
+    assert google.bound(DB) == MINE
+
+
+def test_a_second_writer_who_never_ends_is_given_up_on(google, monkeypatch):
+    conflicts = []
+
+    class Policies(gcp_role_binding.Binding):
+        def __init__(self):
+            self.gcp, self.project = self, PROJECT
+
+        def policy(self, place):
+            return {"etag": "x"}
+
+        def service(self, name, version):
+            return self
+
+        def projects(self):
+            return self
+
+        def setIamPolicy(self, **_args):  # noqa: N802 - Google's name
+            return None
+
+        def call(self, *_args):
+            conflicts.append(1)
+            raise cloud_gcp.GcpError("ABORTED", 409)
+
+    monkeypatch.setattr(gcp_role_binding.time, "sleep", lambda seconds: None)
+    with pytest.raises(cloud_gcp.GcpError):
+        Policies().update("", [gcp_role_binding.Entry("", DB, "roles/viewer", ())], [])
+    assert len(conflicts) == gcp_role_binding.TRIES
+
+
+# --- keys
+
+
+def test_keys_are_judged_by_their_use(google):
+    old = google.account("old")
+    google.key(old, "used", days_ago(900), days_ago(10), days_ago(800))
+    google.key(old, "forgotten", days_ago(900), days_ago(200), days_ago(800))
+    google.key(old, "never", days_ago(900), "", days_ago(800))
+    google.key(old, "hardly-watched", days_ago(30), "", days_ago(20))
+    google.key(old, "unknown", days_ago(900))
+    google.key(old, "new", days_ago(3))
+    google.key(old, "gone", days_ago(900), disabled=True)
+    predicted = done(bind(google, LOGS, retire_keys=["old"], check=True))
+    result = done(bind(google, LOGS, retire_keys=[old]))
+    kept = {one["name"].rsplit("/", 1)[1] for one in google.keys[old] if not one.get("disabled")}
+    assert kept == {"used", "hardly-watched", "new"} == {one["key"] for one in result["keys"] if one["state"] == "kept"}
+    assert len(google.keys[old]) == 7 and predicted["keys"] == result["keys"]
+    assert {one["key"]: one["last_used"] for one in result["keys"]}["used"] == days_ago(10)
+    assert not done(bind(google, LOGS, retire_keys=["old"]))["changed"]
+    done(bind(google, LOGS, retire_keys=["old"], unused_days=0))
+    assert all(one["disabled"] for one in google.keys[old])
+
+
+def test_without_their_last_use_keys_are_judged_by_age(google):
+    google.activities = None
+    google.key(address("db"), "old", days_ago(91))
+    google.key(address("db"), "new", days_ago(89))
+    result = done(bind(google, LOGS, retire_keys=["db"]))
+    assert {one["key"]: one["state"] for one in result["keys"]} == {"old": "disabled", "new": "kept"}
+    assert "gcloud services enable policyanalyzer.googleapis.com" in result["warnings"][0]
+
+
+# --- faults and mistakes
+
+
+def test_what_fails_for_a_moment_is_tried_again(google):
+    google.fail("getIamPolicy", 429, "RESOURCE_EXHAUSTED")
+    google.fail("aggregated", 500)
+    google.fail(f"{PROJECT}:setIamPolicy", 503)
+    done(bind(google, LOGS))
+    assert google.bound(DB) == MINE and not [one for one in google.faults if one[2]]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"instances": ["db9"]}, "db9 is the name of 0 instances"),
+        ({"instances": ["twin"]}, "twin is the name of 2 instances"),
+        ({"instance_labels": {"role": "web"}}, "no instance"),
+        ({"bindings": [{"role": "roles/logging.logReader"}]}, "there is no role roles/logging.logReader"),
+        ({"bindings": [{"role": "Viewer"}]}, "a role is called roles/"),
+        ({"name": "x@other.iam.gserviceaccount.com"}, "NOT_FOUND"),
+        ({"retire_keys": ["nobody"]}, "NOT_FOUND for iam.serviceAccountKeys.list"),
+        ({"api_endpoint": "http://192.0.2.1"}, "https://"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(google, args, words):
+    google.instance("twin"), google.instance("twin", zone="us-east1-b")
+    refused(google, bind(google, **{"bindings": [LOGS], **args}), words)
+
+
+def test_instances_by_zone_and_name(google):
+    google.instance("twin"), google.instance("twin", zone="us-east1-b")
+    done(bind(google, LOGS, instances=["us-east1-b/twin"]))
+    assert google.instances["us-east1-b/twin"]["serviceAccounts"][0]["email"] == address("db")
+    assert "serviceAccounts" not in google.instances[f"{ZONE}/twin"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (401, {"message": "No."}, "gcloud auth application-default login"),
+        (429, {"message": "Quota."}, "throttles"),
+        (403, {"message": "Required 'a.b.c' permission for 'x'"}, "needs a.b.c on that"),
+        (403, {"message": "The caller does not have permission"}, "needs this on that"),
+        (403, {"message": "Permission 'iam.x.y' denied on resource (or it may not exist)."}, "needs iam.x.y on that"),
+        (404, {"message": "Not there.", "status": "NOT_FOUND"}, "NOT_FOUND for this on that: Not there."),
+        (502, None, "502 for this on that"),
+    ],
+)
+def test_errors_say_what_to_do(status, error, words):
+    content = b"<html>" if error is None else json.dumps({"error": error}).encode()
+    exc = HttpError(httplib2.Response({"status": status, "reason": "Bad"}), content)
+    assert words in cloud_gcp.explain(exc, "this", "that")
+
+
+# --- who runs it
+
+
+def test_no_credential(google):
+    result = refused(google, bind(google, LOGS, env={"NO_GCE_CHECK": "true"}))
+    assert "no credential for Google Cloud" in result["msg"] and not google.requests
+
+
+def test_a_credential_that_is_not_taken(google):
+    google.expired.add("operator")
+    refused(google, bind(google, LOGS), "does not take the credential", "gcloud auth")
+
+
+POLICY = set(yaml.safe_load((ROOT / "docs/policies/gcp-operator.yaml").read_text())["includedPermissions"])
+
+
+def everything(google):
+    """A run that needs every permission that the module can need."""
+    target = google.account("target")
+    google.identity = "hardener"
+    google.bind("roles/viewer", DB)
+    google.key(address("db"), "1", days_ago(900), "", days_ago(800))
+    binding = {"role": "roles/iam.serviceAccountUser", "service_account": target}
+    return bind(google, LOGS, binding, name="new", prove=PROVE_LOGS, retire_keys=["db"])
+
+
+def test_the_operators_role_is_enough(google):
+    google.grants["hardener"] = POLICY
+    result = done(everything(google))
+    assert "warnings" not in result and google.keys[address("db")][0]["disabled"]
+
+
+@pytest.mark.parametrize("lacking", sorted(POLICY))
+def test_and_nothing_of_it_is_superfluous(google, lacking):
+    google.grants["hardener"] = POLICY - {lacking}
+    result = everything(google)
+    said = result["msg"] if result["failed"] else "".join(result["warnings"])
+    assert f"the identity that runs Ansible needs {lacking}" in said
+    assert result["failed"] is not lacking.startswith("policyanalyzer")
