@@ -76,7 +76,7 @@ class Azure:
         self.plain = place.scheme == 'http' and place.hostname in LOOPBACK
         if place.scheme != 'https' and not self.plain:
             module.fail_json(
-                msg=f'resource_manager_url has to begin with https://, or the token could be read on its way: {self.url}')
+                msg=f'resource_manager_url has to begin with https://, or tokens could be read on the way: {self.url}')
         self.credential = DefaultAzureCredential()
         self._clients = {}
 
