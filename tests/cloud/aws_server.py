@@ -58,7 +58,10 @@ def condition_met(condition, context):
         name, may_lack = re.fullmatch(r"(\w+?)(IfExists)?", operator).groups()
         for key, wanted in tests.items():
             value = context.get(key.lower())
-            if value is None:
+            if name == "Null":
+                if (value is None) != (str(wanted).lower() == "true" or wanted == ["true"]):
+                    return False
+            elif value is None:
                 if not may_lack:
                     return False
             elif name not in ("Bool", "StringEquals", "StringLike", "ArnLike", "ArnEquals"):
@@ -70,7 +73,11 @@ def condition_met(condition, context):
 
 def decide(documents, action, resource, context=None):
     """IAM's decision: explicitDeny, allowed or implicitDeny."""
-    decision = "implicitDeny"
+    decision, username = "implicitDeny", (context or {}).get("aws:username", "")
+
+    def about(patterns):
+        return covers([str(one).replace("${aws:username}", username) for one in listed(patterns)], resource)
+
     for document in documents:
         for statement in listed(document["Statement"]):
             if "NotAction" in statement:
@@ -78,9 +85,9 @@ def decide(documents, action, resource, context=None):
             else:
                 concerned = covers([one.lower() for one in listed(statement["Action"])], action.lower())
             if "NotResource" in statement:
-                concerned = concerned and not covers(statement["NotResource"], resource)
+                concerned = concerned and not about(statement["NotResource"])
             else:
-                concerned = concerned and covers(statement.get("Resource", "*"), resource)
+                concerned = concerned and about(statement.get("Resource", "*"))
             if concerned and condition_met(statement.get("Condition", {}), context or {}):
                 if statement["Effect"] == "Deny":
                     return "explicitDeny"
@@ -135,9 +142,11 @@ def resource_of(service, params):
     return "*"
 
 
-def permit(self, resource):
+def permit(self, resource, **context):
+    """What every request is asked, and an instance profile's role besides."""
     Server.asked.add(self._action)
-    if allowed(self._access_key.arn, self._action, resource) != "allowed":
+    context["aws:username"] = getattr(self._access_key, "_owner_user_name", "")
+    if allowed(self._access_key.arn, self._action, resource, context) != "allowed":
         self._raise_access_denied()
 
 
@@ -160,7 +169,7 @@ def check_action_permitted(self, resource):
         self._raise_access_denied()
     if profile := params.get("IamInstanceProfile.Name"):
         self._action, role = "iam:PassRole", self.backend.get_instance_profile(profile[0]).roles[0]
-        permit(self, role.arn)
+        permit(self, role.arn, **{"iam:passedtoservice": "ec2.amazonaws.com"})
 
 
 # What moto lacks
@@ -199,7 +208,7 @@ def simulation(self, policies, boundary):
     return responses.ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
 
-METADATA = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "InstanceMetadataTags")
+METADATA = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint", "HttpTokensEnforced")
 
 
 def defaults(self):
