@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r'''
 module: azure_role_binding
 short_description: Managed identities of virtual machines with exactly the roles that are listed
-version_added: "0.3.0"
+version_added: "0.2.0"
 author: The rampart authors (@rampart-hardening)
 description:
   - Gives virtual machines a managed identity, of their own or shared, and that identity exactly the role assignments
@@ -67,7 +67,7 @@ options:
     description:
       - What the identity must be able to do with what is left after revoking.
       - This is computed from the role and deny assignments that Azure lists, those of groups included, as nobody but
-        the machine itself can try it. What hangs on a condition counts, and is marked so in RV(proven).
+        the machine itself can try it. What hangs on a condition counts, and is marked so in RV(proved).
     type: list
     elements: dict
     default: []
@@ -133,8 +133,13 @@ kept:
   returned: success
   type: list
   elements: dict
-proven:
-  description: What was proven, each with C(identity), C(action), C(scope), C(role) and C(conditional).
+elsewhere:
+  description: Other machines that have the identity, where machines were named.
+  returned: success
+  type: list
+  elements: str
+proved:
+  description: What was proved, each with C(identity), C(action), C(scope), C(role) and C(conditional).
   returned: success
   type: list
   elements: dict
@@ -278,6 +283,7 @@ class Binding:
         self.msi = azure.client('msi')
         self.definitions = {}
         self.changes = []
+        self.every = []
 
     def run(self):
         """Look, refuse, plan; then grant, attach, prove and revoke, in that order."""
@@ -299,7 +305,7 @@ class Binding:
         if self.params['name'] is not None:
             for machine in machines:
                 self.attach(machine, subjects[0])
-        proven = [self.prove(one, subject, plan) for subject in subjects for one in self.params['prove']]
+        proved = [self.prove(one, subject, plan) for subject in subjects for one in self.params['prove']]
         for one in plan.restrict:
             self.do(f'restricted {self.say(one, subjects)}', self.put, one)
         for one in plan.remove:
@@ -310,11 +316,14 @@ class Binding:
         after = [one for one in {**{one.key: one for one in existing}, **new}.values() if one.key not in gone]
         added = 'system-assigned' if self.params['name'] is None else subjects[0].id
         result = dict(
-            changed=bool(self.changes), changes=self.changes, proven=proven,
+            changed=bool(self.changes), changes=self.changes, proved=proved,
             identities=[
                 dict(name=one.name, principal_id=one.principal if one.is_there else None, id=one.id)
                 for one in subjects],
             kept=self.listed(plan.kept, subjects),
+            elsewhere=sorted(
+                label(one.id) for one in self.every
+                if label(one.id) not in instances and subjects[0].id and subjects[0].id.lower() in users(one)),
             diff=dict(
                 before=dict(assignments=self.listed(before, subjects), instances=instances),
                 after=dict(
@@ -337,7 +346,7 @@ class Binding:
         names, tags = self.params['instances'], self.params['instance_tags']
         if not names and not tags:
             return []
-        every = list(self.compute.virtual_machines.list_all())
+        self.every = every = list(self.compute.virtual_machines.list_all())
         found = {}
         for name in names:
             those = [one for one in every if name.lower() in (one.name.lower(), one.id.lower())]

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r'''
 module: gcp_role_binding
 short_description: Service accounts of instances with exactly the roles that are listed
-version_added: "0.3.0"
+version_added: "0.2.0"
 author: The rampart authors (@rampart-hardening)
 description:
   - Gives instances a service account, and that account exactly the roles that are listed, in the project and on service
@@ -113,7 +113,7 @@ options:
     description:
       - What the service account must be able to do with what is left after revoking.
       - This is what Google's Policy Troubleshooter says of it, which knows policies above the project and deny policies
-        if the identity that runs Ansible may see them. What hangs on a condition counts, and RV(proven) says so.
+        if the identity that runs Ansible may see them. What hangs on a condition counts, and RV(proved) says so.
     type: list
     elements: dict
     default: []
@@ -179,9 +179,14 @@ kept:
   returned: success
   type: list
   elements: dict
-proven:
+elsewhere:
+  description: Other instances that have the service account, where instances were named.
+  returned: success
+  type: list
+  elements: str
+proved:
   description: >-
-    What was proven, each with C(permission), C(resource), C(role), C(conditional), and C(complete), which is false
+    What was proved, each with C(permission), C(resource), C(role), C(conditional), and C(complete), which is false
     where policies above the project were out of sight.
   returned: success
   type: list
@@ -309,6 +314,7 @@ class Binding:
         self.member = 'serviceAccount:' + self.email
         self.roles = {}
         self.changes = []
+        self.every = []
 
     def run(self):
         """Look, refuse, plan; then grant, attach, prove, revoke and disable, in that order."""
@@ -325,7 +331,7 @@ class Binding:
             self.do('granted ' + self.say(those), self.update, place, those, [])
         for instance in instances:
             self.attach(instance)
-        proven = [self.prove(one, is_there, plan) for one in self.params['prove']]
+        proved = [self.prove(one, is_there, plan) for one in self.params['prove']]
         for place, those in by_place(plan.remove):
             self.do('revoked ' + self.say(those), self.update, place, [], those)
         for key in keys:
@@ -334,7 +340,10 @@ class Binding:
 
         after = [one for one in existing if one not in plan.remove] + plan.create
         result = dict(
-            changed=bool(self.changes), changes=self.changes, service_account=self.email, proven=proven,
+            changed=bool(self.changes), changes=self.changes, service_account=self.email, proved=proved,
+            elsewhere=sorted(
+                label(one) for one in self.every
+                if one not in instances and described(one)['service_account'] == self.email),
             kept=listed(plan.kept), keys=[{name: key[name] for name in key if name != 'was_disabled'} for key in keys],
             diff=dict(
                 before=dict(
@@ -433,7 +442,7 @@ class Binding:
         names, labels = self.params['instances'], self.params['instance_labels']
         if not names and not labels:
             return []
-        every = [
+        self.every = every = [
             one
             for page in self.gcp.pages(
                 self.gcp.service('compute', 'v1').instances(), 'compute.instances.list', f'project {self.project}',

@@ -169,7 +169,7 @@ class GcpServer:
     # --- how it answers
 
     def answer(self, request: Request) -> dict | str:
-        if request.path.startswith("/computeMetadata/"):
+        if request.path == "/" or request.path.startswith("/computeMetadata/"):
             return self._metadata_server(request)
         with self.lock:
             self.requests.append(request)
@@ -423,7 +423,7 @@ class GcpServer:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/text" if isinstance(answer, str) else "application/json")
                 self.send_header("Content-Length", str(len(data)))
-                if split.path.startswith("/computeMetadata/") or split.path in ("", "/"):
+                if split.path == "/" or split.path.startswith("/computeMetadata/"):
                     self.send_header("Metadata-Flavor", "Google")
                 self.end_headers()
                 self.wfile.write(data)

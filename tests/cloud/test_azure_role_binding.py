@@ -98,11 +98,11 @@ def test_grants_attaches_proves_and_revokes_in_that_order(azure):
     ]
     proof = next(i for i, one in enumerate(azure.requests) if "denyAssignments" in one.path)
     assert azure.requests.index(azure.writes[2]) < proof < azure.requests.index(azure.writes[3])
-    assert result["proven"][0]["role"] == "Key Vault Secrets User" and not result["proven"][0]["conditional"]
+    assert result["proved"][0]["role"] == "Key Vault Secrets User" and not result["proved"][0]["conditional"]
     assert result["identities"] == [{"name": "db", "principal_id": db, "id": f"{IDENTITY}/db"}]
 
     assert predicted["changed"] and predicted["changes"] == result["changes"]
-    assert predicted["diff"] == result["diff"] and predicted["proven"] == result["proven"]
+    assert predicted["diff"] == result["diff"] and predicted["proved"] == result["proved"]
     assert [one["role"] for one in result["diff"]["before"]["assignments"]] == ["Reader", "Contributor", "Reader"]
     assert [one["role"] for one in result["diff"]["after"]["assignments"]] == ["Key Vault Secrets User"]
     assert result["diff"]["after"]["instances"] == {f"production/db{n}": [f"{IDENTITY}/db"] for n in (1, 2)}
@@ -128,7 +128,7 @@ def test_system_assigned_identities_each_get_the_assignments(azure):
     for name in ("db1", "db2"):
         assert azure.assigned(azure.get(f"{MACHINE}/{name}")["identity"]["principalId"]) == MINE
     assert predicted["changes"] == result["changes"] and predicted["diff"] == result["diff"]
-    assert [one["identity"] for one in result["proven"]] == ["production/db1", "production/db2"]
+    assert [one["identity"] for one in result["proved"]] == ["production/db1", "production/db2"]
     assert not done(bind(azure, READ_SECRETS, **args))["changed"]
 
 
@@ -155,7 +155,9 @@ def test_makes_an_identity_that_is_not_there(azure):
 def test_without_exclusive_the_rest_stays_and_is_reported(azure):
     db = azure.identity("db")
     azure.assign(db, "Reader", STORE)
+    azure.machine("db3", {"type": "UserAssigned", "userAssignedIdentities": {f"{IDENTITY}/db": {}}})
     result = done(bind(azure, READ_SECRETS, exclusive=False))
+    assert result["elsewhere"] == ["production/db3"]
     assert azure.assigned(db) == {*MINE, ("Reader", STORE, None)}
     assert [(one["role"], one["scope"]) for one in result["kept"]] == [("Reader", STORE)]
 
@@ -176,13 +178,12 @@ def test_other_subscriptions_that_are_named_are_looked_through_as_well(azure):
     assert azure.assigned(db) == {("Reader", f"{elsewhere}/resourceGroups/other", None)}
 
 
-@pytest.mark.parametrize("form", ["{guid}", f"{ROOT}/providers/Microsoft.Authorization/roleDefinitions/{{guid}}"])
-def test_roles_by_guid_and_by_id(azure, form):
+def test_roles_by_guid_and_by_id(azure):
     db = azure.identity("db")
-    role = form.format(guid=azure.roles["Key Vault Secrets User"][0])
-    done(bind(azure, {"role": role, "scope": VAULT}))
-    assert azure.assigned(db) == MINE
-    assert not done(bind(azure, READ_SECRETS))["changed"]
+    secrets, reader = azure.roles["Key Vault Secrets User"][0], azure.roles["Reader"][0]
+    by_id = f"{ROOT}/providers/Microsoft.Authorization/roleDefinitions/{secrets}"
+    done(bind(azure, {"role": by_id, "scope": VAULT}, {"role": reader, "scope": STORE}))
+    assert azure.assigned(db) == {*MINE, ("Reader", STORE, None)}
 
 
 # --- conditions
@@ -203,13 +204,13 @@ def test_conditions_are_set_changed_and_taken_off_in_place(azure):
     result = done(bind(azure, {**read, "condition": other}, prove=proof))
     assert azure.assigned(db) == {("Storage Blob Data Reader", STORE, other)}
     assert [one.method for one in azure.writes] == ["PUT"]
-    assert predicted["diff"] == result["diff"] and predicted["proven"] == result["proven"]
-    assert result["proven"][0]["conditional"]
+    assert predicted["diff"] == result["diff"] and predicted["proved"] == result["proved"]
+    assert result["proved"][0]["conditional"]
 
     azure.writes.clear()
     result = done(bind(azure, read, prove=proof))
     assert azure.assigned(db) == {("Storage Blob Data Reader", STORE, None)}
-    assert [one.method for one in azure.writes] == ["PUT"] and not result["proven"][0]["conditional"]
+    assert [one.method for one in azure.writes] == ["PUT"] and not result["proved"][0]["conditional"]
 
 
 def test_a_condition_narrows_only_after_the_proof(azure):
@@ -223,56 +224,12 @@ def test_a_condition_narrows_only_after_the_proof(azure):
 # --- administrators' roles
 
 
-@pytest.mark.parametrize(
-    "role",
-    ["Owner", "Contributor", "User Access Administrator", "Role Based Access Control Administrator"],
-)
+@pytest.mark.parametrize("role", ["Contributor", "harmless"])
 def test_administrators_roles_are_refused(azure, role):
     azure.identity("db")
-    refused(azure, bind(azure, {"role": role, "scope": GROUP}), f"the role {role} lets", "allow_admin")
-    refused(azure, bind(azure, {"role": azure.roles[role][0], "scope": GROUP}, check=True), "allow_admin")
-
-
-@pytest.mark.parametrize(
-    "permission",
-    [
-        {"actions": ["*"]},
-        {"actions": ["*/write"]},
-        {"actions": ["Microsoft.*/write"]},
-        {"actions": ["Microsoft.Authorization/*/write"]},
-        {"actions": ["microsoft.authorization/roleassignments/WRITE"]},
-        {"actions": ["Microsoft.Authorization/*"], "notActions": ["Microsoft.Authorization/*/delete"]},
-        {"actions": ["Microsoft.Authorization/roleDefinitions/write"]},
-        {"actions": ["Microsoft.Authorization/elevateAccess/action"]},
-        {"actions": ["Microsoft.ManagedIdentity/userAssignedIdentities/*"]},
-        {"dataActions": ["*"]},
-    ],
-    ids=json.dumps,
-)
-def test_a_role_is_judged_by_what_it_lists(azure, permission):
-    azure.identity("db")
-    azure.role("Harmless Helper", **permission)
-    refused(azure, bind(azure, {"role": "Harmless Helper", "scope": STORE}), "Harmless Helper", "allow_admin")
-
-
-@pytest.mark.parametrize(
-    "permission",
-    [
-        {"actions": ["*/read"]},
-        {"actions": ["Microsoft.Compute/*"]},
-        {"actions": ["Microsoft.Authorization/*/read"], "dataActions": ["Microsoft.KeyVault/vaults/*"]},
-        {
-            "actions": ["Microsoft.Authorization/locks/write", "Microsoft.Storage/*"],
-            "notActions": ["Microsoft.Authorization/*"],
-        },
-    ],
-    ids=json.dumps,
-)
-def test_nor_by_its_name(azure, permission):
-    db = azure.identity("db")
-    azure.role("Owner of nothing", **permission)
-    done(bind(azure, {"role": "Owner of nothing", "scope": STORE}))
-    assert azure.assigned(db) == {("Owner of nothing", STORE, None)}
+    azure.role("harmless", actions=["Microsoft.Authorization/*/write"])
+    grant = {"role": azure.roles[role][0], "scope": STORE}
+    refused(azure, bind(azure, grant, READ_SECRETS, check=role == "harmless"), f"the role {role} lets", "allow_admin")
 
 
 def test_an_administrators_role_with_a_reason(azure):
@@ -322,10 +279,11 @@ def test_not_actions_count(azure):
 def test_scopes_beside_and_below_prove_nothing(azure):
     azure.identity("db")
     prove = [{"action": "Microsoft.Storage/storageAccounts/read", "scope": STORE}]
-    for scope in (VAULT, f"{STORE}2", f"{STORE}/blobServices/default"):
-        assert bind(azure, {"role": "Reader", "scope": scope}, prove=prove)["failed"]
-    for scope in (STORE.upper().replace("/SUBSCRIPTIONS", "/subscriptions"), GROUP, ROOT, MANAGEMENT):
-        done(bind(azure, {"role": "Reader", "scope": scope}, prove=prove))
+    beside = [{"role": "Reader", "scope": scope} for scope in (VAULT, f"{STORE}2", f"{STORE}/blobServices/default")]
+    refused(azure, bind(azure, *beside, prove=prove, check=True), STORE)
+    assert bind(azure, *beside, prove=prove)["failed"]
+    for scope in (STORE.upper().replace("/SUBSCRIPTIONS", "/subscriptions"), MANAGEMENT):
+        done(bind(azure, {"role": "Reader", "scope": scope}, prove=prove, check=scope != MANAGEMENT))
 
 
 def test_what_a_group_is_assigned_proves_and_stays(azure):
@@ -334,7 +292,7 @@ def test_what_a_group_is_assigned_proves_and_stays(azure):
     azure.assign("readers", "Reader", GROUP)
     result = done(bind(azure, prove=[{"action": "Microsoft.Storage/storageAccounts/read", "scope": STORE}]))
     assert azure.assigned("readers") == {("Reader", GROUP, None)}
-    assert result["proven"][0]["role"] == "Reader"
+    assert result["proved"][0]["role"] == "Reader"
 
 
 @pytest.mark.parametrize("whom", ["itself", "a group", "everyone"])
@@ -398,20 +356,17 @@ def test_somebody_revokes_the_same_meanwhile(azure):
 # --- faults
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
+def test_what_fails_for_a_moment_is_tried_again(azure):
+    db = azure.identity("db")
+    azure.assign(db, "Reader", STORE)
+    for method, path, status in (
         ("GET", "roleAssignments", 429),
         ("GET", "virtualMachines", 500),
         ("PUT", "roleAssignments", 503),
         ("PATCH", "virtualMachines", 409),
         ("DELETE", "roleAssignments", 429),
-    ],
-)
-def test_what_fails_for_a_moment_is_tried_again(azure, method, path, status):
-    db = azure.identity("db")
-    azure.assign(db, "Reader", STORE)
-    azure.fail(method, path, status, "Busy", headers={"x-ms-retry-after-ms": "10"})
+    ):
+        azure.fail(method, path, status, "Busy", headers={"x-ms-retry-after-ms": "10"})
     done(bind(azure, READ_SECRETS))
     assert azure.assigned(db) == MINE and attached(azure, "db1") == ("UserAssigned", {"db"})
     assert not [fault for fault in azure.faults if fault.times]
@@ -502,13 +457,13 @@ def test_unreachable(azure):
 POLICY = json.loads((PROJECT / "docs/policies/azure-operator.json").read_text())
 
 
-def everything(azure, **more):
+def everything(azure):
     """A run that needs every permission that the module can need."""
-    db = azure.identity("db")
-    azure.assign(db, "Reader", STORE)
+    principal = azure.identity("new")
+    azure.assign(principal, "Reader", STORE)
+    del azure.store[f"{IDENTITY}/new".lower()]  # who makes it again finds its old assignments
     prove = [{"data_action": SECRET, "scope": VAULT}]
-    first = bind(azure, READ_SECRETS, identity="hardener", prove=prove, **more)
-    return first if first["failed"] else bind(azure, READ_SECRETS, identity="hardener", name="new", prove=prove, **more)
+    return bind(azure, READ_SECRETS, identity="hardener", name="new", prove=prove)
 
 
 def test_the_operators_role_is_enough(azure):
@@ -516,7 +471,7 @@ def test_the_operators_role_is_enough(azure):
     done(everything(azure))
 
 
-@pytest.mark.parametrize("lacking", [one for one in POLICY["Actions"] if not one.startswith("Microsoft.Network/")])
+@pytest.mark.parametrize("lacking", POLICY["Actions"])
 def test_and_nothing_of_it_is_superfluous(azure, lacking):
     azure.grants["hardener"] = [{"actions": [one for one in POLICY["Actions"] if one != lacking]}]
     result = everything(azure)
