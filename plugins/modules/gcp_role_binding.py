@@ -356,10 +356,10 @@ class Binding:
             result['admin'] = dict(reason=self.params['allow_admin_reason'], bindings=admin)
         return result
 
-    def do(self, sentence, function, *args):
+    def do(self, sentence, function, *args, **more):
         """Do it, unless in check mode, and say so."""
         if not self.module.check_mode:
-            function(*args)
+            function(*args, **more)
         self.changes.append(sentence)
 
     def say(self, those):
@@ -446,7 +446,7 @@ class Binding:
             one
             for page in self.gcp.pages(
                 self.gcp.service('compute', 'v1').instances(), 'compute.instances.list', f'project {self.project}',
-                'aggregatedList', project=self.project, returnPartialSuccess=False)
+                'aggregatedList', project=self.project)
             for zone in page.get('items', {}).values() for one in zone.get('instances', [])]
         found = {}
         for name in names:

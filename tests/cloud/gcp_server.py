@@ -348,7 +348,7 @@ class GcpServer:
     def list_instances(self, request: Request) -> dict:
         self.authorize(request, "compute.instances.list", f"projects/{PROJECT}")
         page = self._paged(request, "items", sorted(self.instances))
-        zones: dict[str, dict] = {"zones/us-east1-b": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}
+        zones: dict[str, dict] = {"zones/us-east1-c": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}
         for name in page["items"]:
             zones.setdefault(f"zones/{name.split('/')[0]}", {"instances": []})["instances"].append(self.instances[name])
         return {**page, "items": zones}
