@@ -119,12 +119,18 @@ def explain(error):
     words = error.error.message if getattr(error, 'error', None) is not None else error.message
     if error.status_code == 401:
         return f'Azure does not take the credential ({code or 401}), it may have expired: {LOGIN}'
-    lacking = REFUSED.search(words or '')
-    if lacking:
-        return f'the identity that runs Ansible needs {lacking[1]} on {lacking[2]}'
+    missing = lacking(error)
+    if missing:
+        return f'the identity that runs Ansible needs {missing[0]} on {missing[1]}'
     if error.status_code == 429:
         return f'Azure throttles requests and went on doing so after {RETRIES} tries, run it again later'
     return f'{code or error.status_code}: {brief(words or str(error))}'
+
+
+def lacking(error):
+    """The action that was denied and its scope, or nothing."""
+    found = REFUSED.search(getattr(error, 'message', None) or '')
+    return found.groups() if found else ()
 
 
 def brief(words):

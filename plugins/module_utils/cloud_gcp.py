@@ -38,11 +38,15 @@ LOGIN = (
 
 
 class GcpError(Exception):
-    """One sentence about what went wrong and what to do about it. *status* is that of HTTP, if it came so far."""
+    """One sentence about what went wrong and what to do about it.
 
-    def __init__(self, sentence, status=None):
+    *status* is that of HTTP, if it came so far, and *missing* the permission that was lacking.
+    """
+
+    def __init__(self, sentence, status=None, missing=None):
         super().__init__(sentence)
         self.status = status
+        self.missing = missing
 
 
 class Gcp:
@@ -81,7 +85,7 @@ class Gcp:
         try:
             return request.execute(num_retries=RETRIES)
         except HttpError as exc:
-            raise GcpError(explain(exc, needs, on), int(exc.resp.status)) from exc
+            raise GcpError(*explain(exc, needs, on)) from exc
         except TransportError as exc:
             raise GcpError(f'Google Cloud was not reached: {brief(exc)}') from exc
         except GoogleAuthError as exc:
@@ -99,7 +103,7 @@ class Gcp:
 
 
 def explain(error, needs, on):
-    """One sentence about an answer that is an error."""
+    """One sentence about an answer that is an error, its status, and the permission that was lacking, if any."""
     status = int(error.resp.status)
     try:
         content = json.loads(error.content)['error']
@@ -108,19 +112,22 @@ def explain(error, needs, on):
     words = content.get('message') or error.reason or ''
     info = next((one for one in content.get('details') or [] if 'reason' in one), {})
     if status == 401:
-        return f'Google does not take the credential, it may have expired: {LOGIN}'
+        return f'Google does not take the credential, it may have expired: {LOGIN}', status, None
     if status == 403 and info.get('reason') == 'SERVICE_DISABLED':
         service = info.get('metadata', {}).get('service', 'of this permission')
-        return f'the API {service} is off, turn it on with "gcloud services enable {service}"'
+        return f'the API {service} is off, turn it on with "gcloud services enable {service}"', status, None
     if status == 403:
         named = re.search(r"(?:Permission|Required) '([A-Za-z]+\.[A-Za-z.]+)'", words)
         permission = info.get('metadata', {}).get('permission') or (named[1] if named else needs)
-        return f'the identity that runs Ansible needs {permission} on {on}: {brief(words)}'
+        return f'the identity that runs Ansible needs {permission} on {on}: {brief(words)}', status, permission
     if 'SERVICE_ACCOUNT_ACCESS_DENIED' in str(content.get('errors')):
-        return f'the identity that runs Ansible needs iam.serviceAccounts.actAs on the service account: {brief(words)}'
+        permission = 'iam.serviceAccounts.actAs'
+        return (
+            f'the identity that runs Ansible needs {permission} on the service account: {brief(words)}', status,
+            permission)
     if status == 429:
-        return f'Google throttles requests and went on doing so after {RETRIES} tries, run it again later'
-    return f'{content.get("status") or status} for {needs} on {on}: {brief(words)}'
+        return f'Google throttles requests and went on doing so after {RETRIES} tries, run it again later', status, None
+    return f'{content.get("status") or status} for {needs} on {on}: {brief(words)}', status, None
 
 
 def brief(words):

@@ -12,7 +12,8 @@ author: The rampart authors (@rampart-hardening)
 description:
   - Gives virtual machines a managed identity, of their own or shared, and that identity exactly the role assignments
     that are listed. Whatever else is assigned to it goes away.
-  - Grants, attaches, proves, and only then revokes. Where the proof fails, what was assigned before stays.
+  - What has to be proved is looked at before anything is written. Then it grants, attaches, proves, and only then
+    revokes. Where the second proof fails, what was assigned before stays.
   - Refuses roles with which somebody could give himself more.
 options:
   name:
@@ -123,8 +124,8 @@ identities:
   returned: success
   type: list
   elements: dict
-changes:
-  description: What was done, or in check mode would be, in the order in which it is done.
+done:
+  description: What was changed, or in check mode would be, in order. After a failure it is what was changed before.
   returned: always
   type: list
   elements: str
@@ -143,6 +144,10 @@ proved:
   returned: success
   type: list
   elements: dict
+missing_permission:
+  description: The permission that the credentials lack.
+  returned: when a call was denied
+  type: str
 admin:
   description: Why administrator-like roles were taken, and which they are.
   returned: when there are any
@@ -158,7 +163,7 @@ import typing as t
 import uuid
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.rampart.hardening.plugins.module_utils.cloud_azure import AZURE_ARGS, Azure, explain
+from ansible_collections.rampart.hardening.plugins.module_utils.cloud_azure import AZURE_ARGS, Azure, explain, lacking
 
 try:
     from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -282,7 +287,7 @@ class Binding:
         self.compute = azure.client('compute')
         self.msi = azure.client('msi')
         self.definitions = {}
-        self.changes = []
+        self.done = []
         self.every = []
 
     def run(self):
@@ -294,7 +299,8 @@ class Binding:
             for one in self.params['assignments']]
         admin = self.refuse_admin(wanted)
         subjects = self.find_subjects(machines)
-        before = self.existing(subjects, wanted)
+        before, plan = self.plan(subjects, wanted)
+        proved = [self.prove(one, subject, plan, True) for subject in subjects for one in self.params['prove']]
         instances = {label(machine.id): identities(machine) for machine in machines}
 
         if self.params['name'] is None:
@@ -305,7 +311,8 @@ class Binding:
         if self.params['name'] is not None:
             for machine in machines:
                 self.attach(machine, subjects[0])
-        proved = [self.prove(one, subject, plan) for subject in subjects for one in self.params['prove']]
+        if not self.module.check_mode:
+            proved = [self.prove(one, subject, plan, False) for subject in subjects for one in self.params['prove']]
         for one in plan.restrict:
             self.do(f'restricted {self.say(one, subjects)}', self.put, one)
         for one in plan.remove:
@@ -316,7 +323,7 @@ class Binding:
         after = [one for one in {**{one.key: one for one in existing}, **new}.values() if one.key not in gone]
         added = 'system-assigned' if self.params['name'] is None else subjects[0].id
         result = dict(
-            changed=bool(self.changes), changes=self.changes, proved=proved,
+            changed=bool(self.done), done=self.done, proved=proved,
             identities=[
                 dict(name=one.name, principal_id=one.principal if one.is_there else None, id=one.id)
                 for one in subjects],
@@ -336,7 +343,7 @@ class Binding:
     def do(self, sentence, function, *args):
         """Do it, unless in check mode, and say so."""
         made = None if self.module.check_mode else function(*args)
-        self.changes.append(sentence)
+        self.done.append(sentence)
         return made
 
     # --- what there is
@@ -439,6 +446,16 @@ class Binding:
                         found[one.id.lower()] = as_assignment(one)
         return [found[key] for key in sorted(found)]
 
+    def plan(self, subjects, wanted):
+        """What there is, and what leads from it to what is wanted."""
+        wants = [
+            Assignment(subject.principal, one['role'].id, one['scope'], one['condition'])
+            for subject in subjects for one in wanted]
+        if len({one.key for one in wants}) != len(wants):
+            raise Refusal('assignments has the same role twice on one scope; Azure wants one, with one condition')
+        existing = self.existing(subjects, wanted)
+        return existing, plan_assignments(existing, wants, self.params['exclusive'])
+
     # --- what is done
 
     def make(self, subject, machines):
@@ -458,13 +475,7 @@ class Binding:
     def grant(self, subjects, wanted):
         """Make what is missing, and return what there was and the plan of which that was a part."""
         for _turn in range(TRIES):
-            wants = [
-                Assignment(subject.principal, one['role'].id, one['scope'], one['condition'])
-                for subject in subjects for one in wanted]
-            if len({one.key for one in wants}) != len(wants):
-                raise Refusal('assignments has the same role twice on one scope; Azure wants one, with one condition')
-            existing = self.existing(subjects, wanted)
-            plan = plan_assignments(existing, wants, self.params['exclusive'])
+            existing, plan = self.plan(subjects, wanted)
             try:
                 for one in plan.create + plan.widen:
                     self.do(f'granted {self.say(one, subjects)}', self.put, one)
@@ -525,8 +536,11 @@ class Binding:
 
     # --- the proof
 
-    def prove(self, one, subject, plan):
-        """What lets the identity do this once *plan* is through. Everything is computed from what Azure lists."""
+    def prove(self, one, subject, plan, ahead):
+        """What lets the identity do this once *plan* is through; *ahead* counts what is not granted yet.
+
+        Everything is computed from what Azure lists.
+        """
         data = one['action'] is None
         action = one['data_action'] if data else one['action']
         kind = 'data_actions' if data else 'actions'
@@ -542,7 +556,7 @@ class Binding:
         if subject.is_there:
             listed = [as_assignment(other) for other in self.authorization.role_assignments.list_for_scope(
                 scope, filter=f"atScope() and assignedTo('{subject.principal}')")]
-        if self.module.check_mode:
+        if ahead:
             listed += [other for other in plan.create if other.principal == subject.principal]
         lets = []
         for other in listed:
@@ -673,9 +687,11 @@ def main():
     try:
         result = binding.run()
     except (AzureError, Refusal) as exc:
+        missing = lacking(exc)
         module.fail_json(
             msg=str(exc) if isinstance(exc, Refusal) else explain(exc), exception=traceback.format_exc(),
-            changed=bool(binding.changes) and not module.check_mode, changes=binding.changes)
+            changed=bool(binding.done) and not module.check_mode, done=binding.done,
+            **(dict(missing_permission=missing[0]) if missing else {}))
     module.exit_json(**result)
 
 

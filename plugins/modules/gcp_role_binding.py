@@ -12,8 +12,8 @@ author: The rampart authors (@rampart-hardening)
 description:
   - Gives instances a service account, and that account exactly the roles that are listed, in the project and on service
     accounts. Whatever else it has there goes away. Bindings of others are never touched, whoever writes meanwhile.
-  - Grants, attaches, proves, and only then revokes and disables keys. Where the proof fails, what was granted before
-    stays.
+  - What has to be proved is looked at before anything is written. Then it grants, attaches, proves, and only then
+    revokes and disables keys. Where the second proof fails, what was granted before stays.
   - Refuses roles with which somebody could give himself more, and members who are everybody.
   - Instances get the scope C(cloud-platform), so that roles alone decide, and lose the legacy metadata endpoints.
 options:
@@ -169,8 +169,8 @@ service_account:
   description: The e-mail address of the service account.
   returned: success
   type: str
-changes:
-  description: What was done, or in check mode would be, in the order in which it is done.
+done:
+  description: What was changed, or in check mode would be, in order. After a failure it is what was changed before.
   returned: always
   type: list
   elements: str
@@ -193,11 +193,15 @@ proved:
   elements: dict
 keys:
   description: >-
-    The keys of O(retire_keys), each with C(service_account), C(key), C(created), C(last_used), C(state), which is
-    C(disabled) or C(kept), and C(why).
+    The keys of O(retire_keys), each with C(service_account), C(id), C(status), C(created), C(last_used) and C(kept),
+    which says why an enabled key stays.
   returned: success
   type: list
   elements: dict
+missing_permission:
+  description: The permission that the credentials lack.
+  returned: when a call was denied
+  type: str
 admin:
   description: Why administrator-like bindings were taken, and which they are.
   returned: when there are any
@@ -313,7 +317,7 @@ class Binding:
         self.email = self.address(module.params['name'])
         self.member = 'serviceAccount:' + self.email
         self.roles = {}
-        self.changes = []
+        self.done = []
         self.every = []
 
     def run(self):
@@ -324,6 +328,7 @@ class Binding:
         is_there = self.is_there()
         keys = [key for name in self.params['retire_keys'] for key in self.keys(self.address(name))]
         existing, plan = self.plan(wanted, is_there)
+        proved = [self.prove(one, is_there, plan, True) for one in self.params['prove']]
 
         if not is_there:
             self.do(f'made the service account {self.email}', self.make)
@@ -331,16 +336,17 @@ class Binding:
             self.do('granted ' + self.say(those), self.update, place, those, [])
         for instance in instances:
             self.attach(instance)
-        proved = [self.prove(one, is_there, plan) for one in self.params['prove']]
+        if not self.module.check_mode:
+            proved = [self.prove(one, True, plan, False) for one in self.params['prove']]
         for place, those in by_place(plan.remove):
             self.do('revoked ' + self.say(those), self.update, place, [], those)
         for key in keys:
-            if key['state'] == 'disabled' and not key['was_disabled']:
-                self.do(f'disabled key {key["key"]} of {key["service_account"]}', self.disable, key)
+            if key['status'] == 'disabled' and not key['was_disabled']:
+                self.do(f'disabled key {key["id"]} of {key["service_account"]}', self.disable, key)
 
         after = [one for one in existing if one not in plan.remove] + plan.create
         result = dict(
-            changed=bool(self.changes), changes=self.changes, service_account=self.email, proved=proved,
+            changed=bool(self.done), done=self.done, service_account=self.email, proved=proved,
             elsewhere=sorted(
                 label(one) for one in self.every
                 if one not in instances and described(one)['service_account'] == self.email),
@@ -348,10 +354,10 @@ class Binding:
             diff=dict(
                 before=dict(
                     bindings=listed(existing), instances={label(one): described(one) for one in instances},
-                    keys={key['key']: 'disabled' if key['was_disabled'] else 'kept' for key in keys}),
+                    keys={key['id']: 'disabled' if key['was_disabled'] else 'enabled' for key in keys}),
                 after=dict(
                     bindings=listed(after), instances={label(one): self.wish() for one in instances},
-                    keys={key['key']: key['state'] for key in keys})))
+                    keys={key['id']: key['status'] for key in keys})))
         if admin:
             result['admin'] = dict(reason=self.params['allow_admin_reason'], bindings=admin)
         return result
@@ -360,7 +366,7 @@ class Binding:
         """Do it, unless in check mode, and say so."""
         if not self.module.check_mode:
             function(*args, **more)
-        self.changes.append(sentence)
+        self.done.append(sentence)
 
     def say(self, those):
         """Entries of one place as the end of a sentence."""
@@ -599,12 +605,12 @@ class Binding:
 
     # --- the proof
 
-    def prove(self, one, is_there, plan):
-        """What lets the service account do this once *plan* is through."""
+    def prove(self, one, is_there, plan, ahead):
+        """What lets the service account do this once *plan* is through; *ahead* counts what is not granted yet."""
         permission = one['permission']
         resource = one['resource'] or f'//cloudresourcemanager.googleapis.com/projects/{self.project}'
         proof = dict(permission=permission, resource=resource, conditional=False, complete=True)
-        if self.module.check_mode:  # what is not granted yet
+        if ahead:
             lets = sorted(
                 (bool(entry.condition), entry.role) for entry in plan.create
                 if entry.member == self.member and permission in self.permissions(entry.role)
@@ -660,27 +666,26 @@ class Binding:
         found = []
         for key in sorted(answer.get('keys', []), key=lambda one: one['name']):
             known = dict(
-                service_account=email, key=key['name'].rsplit('/', 1)[-1], created=key.get('validAfterTime'),
-                last_used=None, state='disabled', why='disabled before', was_disabled=bool(key.get('disabled')))
-            found.append(known if known['was_disabled'] else self.judged(known))
+                service_account=email, id=key['name'].rsplit('/', 1)[-1], created=key.get('validAfterTime'),
+                last_used=None, status='disabled', kept=None, was_disabled=bool(key.get('disabled')))
+            if not known['was_disabled']:
+                known['kept'] = self.keep(known)
+                known['status'] = 'enabled' if known['kept'] else 'disabled'
+            found.append(known)
         return found
 
-    def judged(self, key):
-        """What becomes of a key that is not disabled."""
-        used, since = self.last_used(key['key'])
-        key['last_used'] = used
+    def keep(self, key):
+        """Why a key stays enabled, or None. Its last use is noted on the way."""
+        key['last_used'], since = self.last_used(key['id'])
         if not self.params['unused_days']:
-            return dict(key, why='unused_days is 0')
+            return None
         limit = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=self.params['unused_days'])
-        if used:
-            if moment(used) > limit:
-                return dict(key, state='kept', why=f'used on {used[:10]}')
-            return dict(key, why=f'last used on {used[:10]}')
-        if since and moment(since) <= limit:
-            return dict(key, why=f'not used since {since[:10]}')
-        if key['created'] and moment(key['created']) > limit:
-            return dict(key, state='kept', why=f'made on {key["created"][:10]}, and nothing known of its use')
-        return dict(key, why=f'made on {(key["created"] or "")[:10]}, and no use known')
+        if key['last_used']:
+            return f'used on {key["last_used"][:10]}' if moment(key['last_used']) > limit else None
+        was_watched = since and moment(since) <= limit
+        if not was_watched and key['created'] and moment(key['created']) > limit:
+            return f'made on {key["created"][:10]}, and nothing known of its use'
+        return None
 
     def last_used(self, key):
         """When Google saw a key last, and since when it has looked, as far as it tells."""
@@ -706,7 +711,7 @@ class Binding:
 
     def disable(self, key):
         """Disable a key."""
-        name = f'projects/{self.project}/serviceAccounts/{key["service_account"]}/keys/{key["key"]}'
+        name = f'projects/{self.project}/serviceAccounts/{key["service_account"]}/keys/{key["id"]}'
         self.gcp.call(
             self.accounts.keys().disable(name=name, body={}), 'iam.serviceAccountKeys.disable', key['service_account'])
 
@@ -785,7 +790,8 @@ def main():
     except (GcpError, Refusal) as exc:
         module.fail_json(
             msg=str(exc), exception=traceback.format_exc(),
-            changed=bool(binding.changes) and not module.check_mode, changes=binding.changes)
+            changed=bool(binding.done) and not module.check_mode, done=binding.done,
+            **(dict(missing_permission=exc.missing) if getattr(exc, 'missing', None) else {}))
     module.exit_json(**result)
 
 

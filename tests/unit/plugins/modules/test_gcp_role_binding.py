@@ -129,4 +129,5 @@ def test_a_second_writer_who_never_ends_is_given_up_on(monkeypatch):
 def test_errors_say_what_to_do(status, error, words):
     content = b"<html>" if error is None else json.dumps({"error": error}).encode()
     exc = HttpError(httplib2.Response({"status": status, "reason": "Bad"}), content)
-    assert words in cloud_gcp.explain(exc, "this", "that")
+    sentence, code, missing = cloud_gcp.explain(exc, "this", "that")
+    assert words in sentence and code == status and (missing is not None) is (status == 403)
