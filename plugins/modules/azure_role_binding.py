@@ -73,15 +73,20 @@ options:
     elements: dict
     default: []
     suboptions:
-      action:
-        description: An action of the control plane, as V(Microsoft.Storage/storageAccounts/read).
-        type: str
-      data_action:
-        description: An action on data, as V(Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read).
-        type: str
-      scope:
-        description: The id of the resource that it is done to.
-        type: str
+      actions:
+        description: Actions of the control plane, as V(Microsoft.Storage/storageAccounts/read).
+        type: list
+        elements: str
+        default: []
+      data_actions:
+        description: Actions on data, as V(Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read).
+        type: list
+        elements: str
+        default: []
+      resources:
+        description: The ids of the resources on which it must be able to do each of them.
+        type: list
+        elements: str
         required: true
 extends_documentation_fragment:
   - rampart.hardening.azure
@@ -109,8 +114,8 @@ EXAMPLES = r'''
       - role: Key Vault Secrets User
         scope: "{{ vault }}"
     prove:
-      - data_action: Microsoft.KeyVault/vaults/secrets/getSecret/action
-        scope: "{{ vault }}"
+      - data_actions: [Microsoft.KeyVault/vaults/secrets/getSecret/action]
+        resources: ["{{ vault }}"]
   vars:
     vault: >-
       /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/production/providers/Microsoft.KeyVault/vaults/db
@@ -140,7 +145,7 @@ elsewhere:
   type: list
   elements: str
 proved:
-  description: What was proved, each with C(identity), C(action), C(scope), C(role) and C(conditional).
+  description: What was proved, each with C(identity), C(action), C(resource), C(role) and C(conditional).
   returned: success
   type: list
   elements: dict
@@ -300,7 +305,7 @@ class Binding:
         admin = self.refuse_admin(wanted)
         subjects = self.find_subjects(machines)
         before, plan = self.plan(subjects, wanted)
-        proved = [self.prove(one, subject, plan, True) for subject in subjects for one in self.params['prove']]
+        proved = self.prove_all(subjects, plan, True)
         instances = {label(machine.id): identities(machine) for machine in machines}
 
         if self.params['name'] is None:
@@ -312,7 +317,7 @@ class Binding:
             for machine in machines:
                 self.attach(machine, subjects[0])
         if not self.module.check_mode:
-            proved = [self.prove(one, subject, plan, False) for subject in subjects for one in self.params['prove']]
+            proved = self.prove_all(subjects, plan, False)
         for one in plan.restrict:
             self.do(f'restricted {self.say(one, subjects)}', self.put, one)
         for one in plan.remove:
@@ -536,15 +541,18 @@ class Binding:
 
     # --- the proof
 
-    def prove(self, one, subject, plan, ahead):
+    def prove_all(self, subjects, plan, ahead):
+        """Every action on every resource that is listed."""
+        return [
+            self.prove(subject, kind, action, resource, plan, ahead)
+            for subject in subjects for one in self.params['prove'] for kind in ('actions', 'data_actions')
+            for action in one[kind] for resource in one['resources']]
+
+    def prove(self, subject, kind, action, scope, plan, ahead):
         """What lets the identity do this once *plan* is through; *ahead* counts what is not granted yet.
 
         Everything is computed from what Azure lists.
         """
-        data = one['action'] is None
-        action = one['data_action'] if data else one['action']
-        kind = 'data_actions' if data else 'actions'
-        scope = one['scope']
         for rule in self.denials(subject, scope):
             if any(permits(permission, kind, action) for permission in rule.permissions):
                 raise Refusal(
@@ -570,7 +578,7 @@ class Binding:
                 f'{subject.name} could not do {action} on {scope} with what is left to it: grant a role that has it '
                 f'among its {kind.replace("_a", "A")}; nothing was revoked')
         conditional, role = min(lets)
-        return dict(identity=subject.name, action=action, scope=scope, role=role, conditional=conditional)
+        return dict(identity=subject.name, action=action, resource=scope, role=role, conditional=conditional)
 
     def denials(self, subject, scope):
         """The deny assignments that hold for an identity on a scope."""
@@ -673,12 +681,11 @@ def main():
             exclusive=dict(type='bool', default=True),
             allow_admin=dict(type='bool', default=False),
             allow_admin_reason=dict(type='str'),
-            prove=dict(
-                type='list', elements='dict', default=[],
-                mutually_exclusive=[('action', 'data_action')],
-                required_one_of=[('action', 'data_action')],
-                options=dict(
-                    action=dict(type='str'), data_action=dict(type='str'), scope=dict(type='str', required=True))),
+            prove=dict(type='list', elements='dict', default=[], options=dict(
+                actions=dict(type='list', elements='str', default=[]),
+                data_actions=dict(type='list', elements='str', default=[]),
+                resources=dict(type='list', elements='str', required=True),
+            )),
         ),
         required_if=[('allow_admin', True, ['allow_admin_reason'])],
         supports_check_mode=True,

@@ -118,14 +118,18 @@ options:
     elements: dict
     default: []
     suboptions:
-      permission:
-        description: A permission, as V(storage.objects.get).
-        type: str
+      permissions:
+        description: Permissions, as V(storage.objects.get).
+        type: list
+        elements: str
         required: true
-      resource:
+      resources:
         description:
-          - The full name of a resource, as V(//storage.googleapis.com/projects/_/buckets/NAME). The project unless set.
-        type: str
+          - The full names of resources on which it must have each of them, as
+            V(//storage.googleapis.com/projects/_/buckets/NAME). The project unless set.
+        type: list
+        elements: str
+        default: []
   retire_keys:
     description: Service accounts, by id or e-mail address, of which all user-managed keys are disabled, never deleted.
     type: list
@@ -158,7 +162,7 @@ EXAMPLES = r'''
     bindings:
       - role: roles/logging.logWriter
     prove:
-      - permission: logging.logEntries.create
+      - permissions: [logging.logEntries.create]
     retire_keys: [db]
   delegate_to: localhost
   run_once: true
@@ -328,7 +332,7 @@ class Binding:
         is_there = self.is_there()
         keys = [key for name in self.params['retire_keys'] for key in self.keys(self.address(name))]
         existing, plan = self.plan(wanted, is_there)
-        proved = [self.prove(one, is_there, plan, True) for one in self.params['prove']]
+        proved = self.prove_all(is_there, plan, True)
 
         if not is_there:
             self.do(f'made the service account {self.email}', self.make)
@@ -337,7 +341,7 @@ class Binding:
         for instance in instances:
             self.attach(instance)
         if not self.module.check_mode:
-            proved = [self.prove(one, True, plan, False) for one in self.params['prove']]
+            proved = self.prove_all(True, plan, False)
         for place, those in by_place(plan.remove):
             self.do('revoked ' + self.say(those), self.update, place, [], those)
         for key in keys:
@@ -605,10 +609,16 @@ class Binding:
 
     # --- the proof
 
-    def prove(self, one, is_there, plan, ahead):
+    def prove_all(self, is_there, plan, ahead):
+        """Every permission on every resource that is listed."""
+        project = f'//cloudresourcemanager.googleapis.com/projects/{self.project}'
+        return [
+            self.prove(permission, resource, is_there, plan, ahead)
+            for one in self.params['prove'] for permission in one['permissions']
+            for resource in one['resources'] or [project]]
+
+    def prove(self, permission, resource, is_there, plan, ahead):
         """What lets the service account do this once *plan* is through; *ahead* counts what is not granted yet."""
-        permission = one['permission']
-        resource = one['resource'] or f'//cloudresourcemanager.googleapis.com/projects/{self.project}'
         proof = dict(permission=permission, resource=resource, conditional=False, complete=True)
         if ahead:
             lets = sorted(
@@ -777,7 +787,8 @@ def main():
             allow_admin=dict(type='bool', default=False),
             allow_admin_reason=dict(type='str'),
             prove=dict(type='list', elements='dict', default=[], options=dict(
-                permission=dict(type='str', required=True), resource=dict(type='str'))),
+                permissions=dict(type='list', elements='str', required=True),
+                resources=dict(type='list', elements='str', default=[]))),
             retire_keys=dict(type='list', elements='str', default=[], no_log=False),
             unused_days=dict(type='int', default=90),
         ),

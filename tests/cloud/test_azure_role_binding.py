@@ -79,7 +79,7 @@ def test_grants_attaches_proves_and_revokes_in_that_order(azure):
     azure.assign(db, "Reader", MANAGEMENT)
     azure.assign(other, "Reader", GROUP)
     azure.page_size = 1
-    args = {"instances": ["DB1"], "instance_tags": {"role": "db"}, "prove": [{"data_action": SECRET, "scope": VAULT}]}
+    args = {"instances": ["DB1"], "instance_tags": {"role": "db"}, "prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
 
     predicted = done(bind(azure, READ_SECRETS, check=True, **args))
     assert not azure.writes
@@ -118,7 +118,7 @@ def test_grants_attaches_proves_and_revokes_in_that_order(azure):
 def test_system_assigned_identities_each_get_the_assignments(azure):
     azure.identity("agent")
     azure.machine("db1", {"type": "UserAssigned", "userAssignedIdentities": {f"{IDENTITY}/agent": {}}})
-    args = {"name": None, "instances": ["db1", "db2"], "prove": [{"data_action": SECRET, "scope": VAULT}]}
+    args = {"name": None, "instances": ["db1", "db2"], "prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
 
     predicted = done(bind(azure, READ_SECRETS, check=True, **args))
     assert not azure.writes
@@ -142,7 +142,7 @@ def test_a_user_assigned_identity_leaves_those_that_a_machine_has(azure):
 
 
 def test_makes_an_identity_that_is_not_there(azure):
-    prove = [{"data_action": SECRET, "scope": VAULT}]
+    prove = [{"data_actions": [SECRET], "resources": [VAULT]}]
     predicted = done(bind(azure, READ_SECRETS, prove=prove, check=True))
     assert not azure.writes and predicted["identities"][0]["principal_id"] is None
     result = done(bind(azure, READ_SECRETS, prove=prove))
@@ -193,7 +193,7 @@ def test_roles_by_guid_and_by_id(azure):
 def test_conditions_are_set_changed_and_taken_off_in_place(azure):
     db = azure.identity("db")
     read = {"role": "Storage Blob Data Reader", "scope": STORE}
-    proof = [{"data_action": BLOBS + "/read", "scope": STORE}]
+    proof = [{"data_actions": [BLOBS + "/read"], "resources": [STORE]}]
 
     done(bind(azure, {**read, "condition": CONDITION + "\n"}))
     assert azure.assigned(db) == {("Storage Blob Data Reader", STORE, CONDITION)}
@@ -219,7 +219,7 @@ def test_a_condition_narrows_only_after_the_proof(azure):
     azure.assign(db, "Storage Blob Data Reader", STORE)
     azure.before("PATCH", "virtualMachines", lambda request: azure.deny(db, STORE, dataActions=["*"]))
     narrowed = {"role": "Storage Blob Data Reader", "scope": STORE, "condition": CONDITION}
-    result = bind(azure, narrowed, prove=[{"data_action": BLOBS + "/read", "scope": STORE}])
+    result = bind(azure, narrowed, prove=[{"data_actions": [BLOBS + "/read"], "resources": [STORE]}])
     assert result["failed"] and azure.assigned(db) == {("Storage Blob Data Reader", STORE, None)}
 
 
@@ -250,7 +250,7 @@ def test_an_administrators_role_with_a_reason(azure):
 def test_what_only_the_old_role_could_do_is_found_before_it_is_revoked(azure):
     db = azure.identity("db")
     azure.assign(db, "Contributor", GROUP)
-    args = {"prove": [{"action": "Microsoft.Storage/storageAccounts/read", "scope": STORE}]}
+    args = {"prove": [{"actions": ["Microsoft.Storage/storageAccounts/read"], "resources": [STORE]}]}
     for check in (True, False):
         refused(azure, bind(azure, READ_SECRETS, check=check, **args), "Microsoft.Storage/storageAccounts/read", STORE)
     assert azure.assigned(db) == {("Contributor", GROUP, None)}
@@ -260,7 +260,7 @@ def test_what_is_denied_meanwhile_revokes_nothing(azure):
     db = azure.identity("db")
     azure.assign(db, "Contributor", GROUP)
     azure.before("PATCH", "virtualMachines", lambda request: azure.deny(db, VAULT, "lock", dataActions=["*"]))
-    result = bind(azure, READ_SECRETS, prove=[{"data_action": SECRET, "scope": VAULT}])
+    result = bind(azure, READ_SECRETS, prove=[{"data_actions": [SECRET], "resources": [VAULT]}])
     assert result["failed"] and result["changed"]
     assert "the deny assignment lock" in result["msg"] and "nothing was revoked" in result["msg"]
     assert azure.assigned(db) == {*MINE, ("Contributor", GROUP, None)}
@@ -272,9 +272,9 @@ def test_an_action_is_no_data_action(azure):
     azure.identity("db")
     owner = {"role": "Owner", "scope": GROUP}
     args = {"allow_admin": True, "allow_admin_reason": "test"}
-    secret = [{"data_action": SECRET, "scope": VAULT}]
+    secret = [{"data_actions": [SECRET], "resources": [VAULT]}]
     refused(azure, bind(azure, owner, prove=secret, check=True, **args), "dataActions")
-    done(bind(azure, owner, prove=[{"action": "Microsoft.KeyVault/vaults/read", "scope": VAULT}], **args))
+    done(bind(azure, owner, prove=[{"actions": ["Microsoft.KeyVault/vaults/read"], "resources": [VAULT]}], **args))
 
 
 def test_not_actions_count(azure):
@@ -288,7 +288,7 @@ def test_not_actions_count(azure):
 
 def test_scopes_beside_and_below_prove_nothing(azure):
     azure.identity("db")
-    prove = [{"action": "Microsoft.Storage/storageAccounts/read", "scope": STORE}]
+    prove = [{"actions": ["Microsoft.Storage/storageAccounts/read"], "resources": [STORE]}]
     beside = [{"role": "Reader", "scope": scope} for scope in (VAULT, f"{STORE}2", f"{STORE}/blobServices/default")]
     refused(azure, bind(azure, *beside, prove=prove), STORE)
     for scope in (STORE.upper().replace("/SUBSCRIPTIONS", "/subscriptions"), MANAGEMENT):
@@ -299,7 +299,7 @@ def test_what_a_group_is_assigned_proves_and_stays(azure):
     db = azure.identity("db")
     azure.groups["readers"] = {db}
     azure.assign("readers", "Reader", GROUP)
-    result = done(bind(azure, prove=[{"action": "Microsoft.Storage/storageAccounts/read", "scope": STORE}]))
+    result = done(bind(azure, prove=[{"actions": ["Microsoft.Storage/storageAccounts/read"], "resources": [STORE]}]))
     assert azure.assigned("readers") == {("Reader", GROUP, None)}
     assert result["proved"][0]["role"] == "Reader"
 
@@ -311,7 +311,7 @@ def test_deny_assignments_disprove(azure, whom):
     azure.groups["locked out"] = {db}
     principal = {"itself": db, "a group": "locked out", "everyone": "00000000-0000-0000-0000-000000000000"}[whom]
     azure.deny(principal, GROUP, "stack", dataActions=["Microsoft.KeyVault/*"])
-    args = {"prove": [{"data_action": SECRET, "scope": VAULT}]}
+    args = {"prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
     refused(azure, bind(azure, READ_SECRETS, **args), "the deny assignment stack")
 
 
@@ -323,7 +323,7 @@ def test_deny_assignments_of_others_do_not(azure):
     azure.deny(db, STORE, **everything)
     azure.deny(db, GROUP, child_scopes=False, **everything)
     azure.deny(db, GROUP, dataActions=["*"], notDataActions=["Microsoft.KeyVault/*"])
-    done(bind(azure, READ_SECRETS, prove=[{"data_action": SECRET, "scope": VAULT}]))
+    done(bind(azure, READ_SECRETS, prove=[{"data_actions": [SECRET], "resources": [VAULT]}]))
 
 
 # --- second writers
@@ -420,7 +420,7 @@ def test_attaching_waits_for_the_operation(azure):
         ({"assignments": [{"role": "Reader", "scope": "production"}]}, "a scope begins with"),
         ({"assignments": [READ_SECRETS, {**READ_SECRETS, "condition": "x"}]}, "twice"),
         ({"resource_manager_url": "http://192.0.2.1"}, "https://"),
-        ({"prove": [{"scope": VAULT}]}, "action"),
+        ({"prove": [{"actions": ["*/read"]}]}, "resources"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(azure, args, words):
@@ -469,7 +469,7 @@ def everything(azure):
     principal = azure.identity("new")
     azure.assign(principal, "Reader", STORE)
     del azure.store[f"{IDENTITY}/new".lower()]  # who makes it again finds its old assignments
-    prove = [{"data_action": SECRET, "scope": VAULT}]
+    prove = [{"data_actions": [SECRET], "resources": [VAULT]}]
     return bind(azure, READ_SECRETS, identity="hardener", name="new", prove=prove)
 
 

@@ -17,7 +17,7 @@ LOGS = {"role": "roles/logging.logWriter"}
 DB = "serviceAccount:" + address("db")
 MINE = {("roles/logging.logWriter", "")}
 NIGHT = {"title": "at night", "expression": "request.time.getHours('UTC') < 6"}
-PROVE_LOGS = [{"permission": "logging.logEntries.create"}]
+PROVE_LOGS = [{"permissions": ["logging.logEntries.create"]}]
 
 
 @pytest.fixture
@@ -251,9 +251,9 @@ def test_an_administrators_role_with_a_reason(google):
 
 def test_what_only_the_old_role_could_do_is_found_before_it_is_revoked(google):
     google.bind("roles/editor", DB)
-    prove = [{"permission": "storage.objects.get", "resource": "//storage.googleapis.com/projects/_/buckets/backup"}]
+    prove = [{"permissions": ["storage.objects.get"], "resources": ["//storage.googleapis.com/projects/_/buckets/b"]}]
     for check in (True, False):
-        refused(google, bind(google, LOGS, prove=prove, check=check), "storage.objects.get", "buckets/backup")
+        refused(google, bind(google, LOGS, prove=prove, check=check), "storage.objects.get", "buckets/b")
 
 
 def test_what_turns_out_to_be_denied_revokes_nothing(google):
@@ -268,7 +268,7 @@ def test_what_turns_out_to_be_denied_revokes_nothing(google):
 
 def test_what_comes_from_above_proves_and_what_is_out_of_sight_is_said(google):
     google.inherited.append({"role": "roles/storage.objectViewer", "members": [DB]})
-    prove = [{"permission": "storage.objects.get"}]
+    prove = [{"permissions": ["storage.objects.get"]}]
     assert done(bind(google, LOGS, prove=prove))["proved"][0]["role"] == "roles/storage.objectViewer"
     google.sees_above = False
     refused_now = bind(google, LOGS, prove=prove)
