@@ -25,6 +25,7 @@ from harness import ROOT as PROJECT
 from harness import module
 
 READ_SECRETS = {"role": "Key Vault Secrets User", "scope": VAULT}
+PROVE_SECRETS = [{"data_actions": [SECRET], "resources": [VAULT]}]
 MINE = {("Key Vault Secrets User", VAULT, None)}
 CONDITION = "(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringEquals 'backup')"
 
@@ -79,7 +80,7 @@ def test_grants_attaches_proves_and_revokes_in_that_order(azure):
     azure.assign(db, "Reader", MANAGEMENT)
     azure.assign(other, "Reader", GROUP)
     azure.page_size = 1
-    args = {"instances": ["DB1"], "instance_tags": {"role": "db"}, "prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
+    args = {"instances": ["DB1"], "instance_tags": {"role": "db"}, "prove": PROVE_SECRETS}
 
     predicted = done(bind(azure, READ_SECRETS, check=True, **args))
     assert not azure.writes
@@ -118,7 +119,7 @@ def test_grants_attaches_proves_and_revokes_in_that_order(azure):
 def test_system_assigned_identities_each_get_the_assignments(azure):
     azure.identity("agent")
     azure.machine("db1", {"type": "UserAssigned", "userAssignedIdentities": {f"{IDENTITY}/agent": {}}})
-    args = {"name": None, "instances": ["db1", "db2"], "prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
+    args = {"name": None, "instances": ["db1", "db2"], "prove": PROVE_SECRETS}
 
     predicted = done(bind(azure, READ_SECRETS, check=True, **args))
     assert not azure.writes
@@ -142,15 +143,14 @@ def test_a_user_assigned_identity_leaves_those_that_a_machine_has(azure):
 
 
 def test_makes_an_identity_that_is_not_there(azure):
-    prove = [{"data_actions": [SECRET], "resources": [VAULT]}]
-    predicted = done(bind(azure, READ_SECRETS, prove=prove, check=True))
+    predicted = done(bind(azure, READ_SECRETS, prove=PROVE_SECRETS, check=True))
     assert not azure.writes and predicted["identities"][0]["principal_id"] is None
-    result = done(bind(azure, READ_SECRETS, prove=prove))
+    result = done(bind(azure, READ_SECRETS, prove=PROVE_SECRETS))
     made = azure.get(f"{IDENTITY}/db")
     assert made["location"] == "westeurope"
     assert azure.assigned(made["properties"]["principalId"]) == MINE
     assert predicted["done"] == result["done"] and predicted["diff"] == result["diff"]
-    assert not done(bind(azure, READ_SECRETS, prove=prove))["changed"]
+    assert not done(bind(azure, READ_SECRETS, prove=PROVE_SECRETS))["changed"]
 
 
 def test_without_exclusive_the_rest_stays_and_is_reported(azure):
@@ -260,7 +260,7 @@ def test_what_is_denied_meanwhile_revokes_nothing(azure):
     db = azure.identity("db")
     azure.assign(db, "Contributor", GROUP)
     azure.before("PATCH", "virtualMachines", lambda request: azure.deny(db, VAULT, "lock", dataActions=["*"]))
-    result = bind(azure, READ_SECRETS, prove=[{"data_actions": [SECRET], "resources": [VAULT]}])
+    result = bind(azure, READ_SECRETS, prove=PROVE_SECRETS)
     assert result["failed"] and result["changed"]
     assert "the deny assignment lock" in result["msg"] and "nothing was revoked" in result["msg"]
     assert azure.assigned(db) == {*MINE, ("Contributor", GROUP, None)}
@@ -272,8 +272,7 @@ def test_an_action_is_no_data_action(azure):
     azure.identity("db")
     owner = {"role": "Owner", "scope": GROUP}
     args = {"allow_admin": True, "allow_admin_reason": "test"}
-    secret = [{"data_actions": [SECRET], "resources": [VAULT]}]
-    refused(azure, bind(azure, owner, prove=secret, check=True, **args), "dataActions")
+    refused(azure, bind(azure, owner, prove=PROVE_SECRETS, check=True, **args), "dataActions")
     done(bind(azure, owner, prove=[{"actions": ["Microsoft.KeyVault/vaults/read"], "resources": [VAULT]}], **args))
 
 
@@ -282,7 +281,8 @@ def test_not_actions_count(azure):
     azure.role("Storage", actions=["Microsoft.Storage/*"], notActions=["Microsoft.Storage/*/delete"])
     grant = {"role": "Storage", "scope": GROUP}
     for verb in ("read", "DELETE"):
-        result = bind(azure, grant, prove=[{"action": f"microsoft.storage/storageAccounts/{verb}", "scope": STORE}])
+        action = f"microsoft.storage/storageAccounts/{verb}"
+        result = bind(azure, grant, prove=[{"actions": [action], "resources": [STORE]}])
         assert result["failed"] is (verb == "DELETE"), result
 
 
@@ -311,8 +311,7 @@ def test_deny_assignments_disprove(azure, whom):
     azure.groups["locked out"] = {db}
     principal = {"itself": db, "a group": "locked out", "everyone": "00000000-0000-0000-0000-000000000000"}[whom]
     azure.deny(principal, GROUP, "stack", dataActions=["Microsoft.KeyVault/*"])
-    args = {"prove": [{"data_actions": [SECRET], "resources": [VAULT]}]}
-    refused(azure, bind(azure, READ_SECRETS, **args), "the deny assignment stack")
+    refused(azure, bind(azure, READ_SECRETS, prove=PROVE_SECRETS), "the deny assignment stack")
 
 
 def test_deny_assignments_of_others_do_not(azure):
@@ -323,7 +322,7 @@ def test_deny_assignments_of_others_do_not(azure):
     azure.deny(db, STORE, **everything)
     azure.deny(db, GROUP, child_scopes=False, **everything)
     azure.deny(db, GROUP, dataActions=["*"], notDataActions=["Microsoft.KeyVault/*"])
-    done(bind(azure, READ_SECRETS, prove=[{"data_actions": [SECRET], "resources": [VAULT]}]))
+    done(bind(azure, READ_SECRETS, prove=PROVE_SECRETS))
 
 
 # --- second writers
@@ -469,8 +468,7 @@ def everything(azure):
     principal = azure.identity("new")
     azure.assign(principal, "Reader", STORE)
     del azure.store[f"{IDENTITY}/new".lower()]  # who makes it again finds its old assignments
-    prove = [{"data_actions": [SECRET], "resources": [VAULT]}]
-    return bind(azure, READ_SECRETS, identity="hardener", name="new", prove=prove)
+    return bind(azure, READ_SECRETS, identity="hardener", name="new", prove=PROVE_SECRETS)
 
 
 def test_the_operators_role_is_enough(azure):
