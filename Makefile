@@ -1,7 +1,7 @@
 # Works as root, or through sudo: `make help` lists what there is to do.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-TARGETS := demo test lint unit cloud sanity galaxy molecule lab-test soak bench docs clean setup
+TARGETS := demo test lint unit cloud sanity galaxy molecule lab-test prowler soak bench docs clean setup
 .PHONY: help $(TARGETS)
 
 help: ## Show this list
@@ -45,6 +45,9 @@ molecule: setup ## Each role on hosts of its own; SCENARIO=ssh for one
 
 lab-test: setup ## Faults, undo and the whole fleet, on lab hosts
 	@EVERY_RELEASE=1 python tests/run.py $(patsubst tests/lab/test_%.py,lab-%,$(wildcard tests/lab/test_*.py))
+
+prowler: setup ## Prowler's findings in an Amazon account before and after, on a stand-in (installs Prowler, a gigabyte)
+	@python tests/cloud/prowler.py
 
 soak: setup ## Two hundred runs killed at random points, or N (half an hour); SEED repeats an earlier choice
 	@python tests/lab/soak.py --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))

@@ -14,7 +14,7 @@ with suppress(ImportError):  # AnsibleAWSModule says what is missing
 from ansible.module_utils.common.text.converters import to_native
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
-DENIED = {'AccessDenied', 'AccessDeniedException', 'UnauthorizedOperation', 'UnauthorizedAccess'}
+DENIED = {'AccessDenied', 'AccessDeniedException', 'UnauthorizedOperation', 'UnauthorizedAccess', '403', 'Forbidden'}
 LOGIN = {
     'ExpiredToken', 'ExpiredTokenException', 'RequestExpired', 'InvalidClientTokenId', 'UnrecognizedClientException',
     'AuthFailure', 'SignatureDoesNotMatch', 'InvalidAccessKeyId', 'InvalidToken',
@@ -104,4 +104,5 @@ def unreachable(exc):
     """An error of the SDK, before there was an answer."""
     if type(exc).__name__ in ('NoCredentialsError', 'PartialCredentialsError', 'CredentialRetrievalError'):
         return f'There are no usable credentials for Amazon ({exc}): log in, or set profile or AWS_PROFILE.'
-    return f'Amazon could not be asked ({type(exc).__name__}): {exc}.'
+    said = to_native(exc).splitlines()[0].rstrip('.:')
+    return f'Amazon could not be asked ({type(exc).__name__}): {said}.'

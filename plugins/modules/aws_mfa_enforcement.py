@@ -100,6 +100,7 @@ from contextlib import suppress
 with suppress(ImportError):  # AnsibleAWSModule says what is missing
     import boto3
 
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.rampart.hardening.plugins.module_utils.aws_policy import canonical
 from ansible_collections.rampart.hardening.plugins.module_utils.cloud_aws import Aws
@@ -180,7 +181,7 @@ class Enforcement:
             self.enforce(before, after)
         denied = [one['user'] for one in users if one['user'] in after['members'] and one['active_keys']]
         if denied:
-            self.module.warn(f'Only in sessions with a second factor will these keys be of use: {", ".join(denied)}.')
+            warn(f'Only in sessions with a second factor will these keys be of use: {", ".join(denied)}.')
         summary = self.aws.call('iam', 'get_account_summary')['SummaryMap']
         self.module.exit_json(
             changed=changed,

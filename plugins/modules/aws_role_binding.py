@@ -176,6 +176,7 @@ import json
 import re
 import time
 
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.rampart.hardening.plugins.module_utils.aws_policy import (
     administrator,
@@ -278,7 +279,7 @@ class Binding:
                 key['status'] = 'Inactive'
             elif key['status'] == 'Active':
                 key['kept'] = f"used within {self.params['unused_days']} days (unused_days)"
-                self.module.warn(
+                warn(
                     f"Key {key['id']} of {key['user']} stays active: last used {key['last_used'] or 'never'}, made"
                     f" {key['created']}. Move who uses it to the role, or set unused_days lower."
                 )

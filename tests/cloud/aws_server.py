@@ -9,7 +9,8 @@ What is added to moto, and nothing else:
   boundaries included (moto asks for the action alone, and takes an unmet condition for a denial). Whoever associates
   an instance profile needs iam:PassRole; a deactivated key is refused.
 - SimulateCustomPolicy and SimulatePrincipalPolicy, which answer by the same evaluation.
-- The account's defaults of EC2: metadata options, snapshot block public access, the default key of EBS.
+- The account's defaults of EC2: metadata options, snapshot block public access, the default key of EBS; of snapshots,
+  whom they are shared with.
 - A log of the calls, and a way to get between them (`Server.before`): a second writer, a busy service.
 """
 
@@ -25,19 +26,21 @@ from fnmatch import fnmatchcase
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 import boto3
+from botocore.config import Config
 from harness import module
 from moto import settings
 from moto.core import authorization, responses
 from moto.core.exceptions import InvalidClientTokenIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.responses import EC2Response
-from moto.iam import access_control
+from moto.iam import access_control, models
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
 from moto.server import ThreadedMotoServer
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+MANAGED = ["AdministratorAccess", "AmazonSSMManagedInstanceCore", "PowerUserAccess", "ReadOnlyAccess"]
 READS = re.compile(r"(Get|List|Describe|Simulate|Generate)")
 
 
@@ -128,6 +131,13 @@ def allowed(arn, action, resource, context=None):
 def resource_of(service, params):
     """The ARN of what a request is about, by the parameter that names it."""
     iam = f"arn:aws:iam::{ACCOUNT}"
+    if service == "iam" and "AccessKeyId" in params and "UserName" not in params:
+        params = {"UserName": iam_backends[ACCOUNT]["aws"].access_keys[params["AccessKeyId"][0]].user_name}
+    if association := params.get("AssociationId"):
+        known = ec2_backends[ACCOUNT][REGION].iam_instance_profile_associations.values()
+        params = {"InstanceId": next(one.instance.id for one in known if one.association_id == association[0])}
+    if service == "kms":
+        return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/any"
     for name, form in {
         "PolicySourceArn": "{}",
         "InstanceProfileName": iam + ":instance-profile/{}",
@@ -162,14 +172,17 @@ def check_action_permitted(self, resource):
         self._action = self._action.replace("PublicAccess", "AccountPublicAccess")
     if self._action == "s3:ListBuckets":
         self._action = "s3:ListAllMyBuckets"
-    if resource == "*":
-        resource = resource_of(self._service, params)
+    if (named := resource_of(self._service, params)) != "*":
+        resource = named
     permit(self, resource)
     if self._is_assuming_role_operation(resource) and not self._check_role_trust_relationship(resource):
         self._raise_access_denied()
+    passed = params["RoleName"][0] if self._action == "iam:AddRoleToInstanceProfile" else None
     if profile := params.get("IamInstanceProfile.Name"):
-        self._action, role = "iam:PassRole", self.backend.get_instance_profile(profile[0]).roles[0]
-        permit(self, role.arn, **{"iam:passedtoservice": "ec2.amazonaws.com"})
+        passed = self.backend.get_instance_profile(profile[0]).roles[0].name
+    if passed:
+        self._action = "iam:PassRole"
+        permit(self, f"arn:aws:iam::{ACCOUNT}:role/{passed}", **{"iam:passedtoservice": "ec2.amazonaws.com"})
 
 
 # What moto lacks
@@ -245,6 +258,13 @@ def get_ebs_default_kms_key_id(self):
     return responses.ActionResult({"KmsKeyId": key})
 
 
+def describe_snapshots(self):
+    found = self.ec2_backend.describe_snapshots(snapshot_ids=[], filters=self._filters_from_querystring())
+    groups = set(self._get_param("RestorableByUserIds", []))
+    found = [one for one in found if not groups or groups & one.create_volume_permission_groups]
+    return responses.ActionResult({"Snapshots": found})
+
+
 ADDED = {
     IamResponse: [simulate_custom_policy, simulate_principal_policy],
     EC2Response: [
@@ -271,6 +291,9 @@ class Server:
             for function in functions:
                 assert not hasattr(kind, function.__name__), f"moto has {function.__name__} now: use it"
                 setattr(kind, function.__name__, function)
+        known = json.loads(models.aws_managed_policies_data)  # all of them would be made anew for each test
+        models.aws_managed_policies_data = json.dumps({name: known[name] for name in MANAGED})
+        EC2Response.describe_snapshots = describe_snapshots
         access_control.IAMRequestBase.check_action_permitted = check_action_permitted
         call_action = responses.BaseResponse.call_action
 
@@ -287,6 +310,7 @@ class Server:
         self.moto.start()
         host, port = self.moto.get_host_and_port()
         self.url = f"http://{host}:{port}"
+        self.config = {"proxies": {"http": self.url}}  # for s3control, which puts the account before 127.0.0.1
 
     def reset(self):
         """Begin with an empty account in which nothing is enforced."""
@@ -309,11 +333,12 @@ class Server:
         """Call hook(response) before each such action; what it returns is the answer, if it is something."""
         Server.hooks[action] = hook
 
-    def client(self, service, key="setup", secret="setup", token=None):  # noqa: S107
+    def client(self, service, key="setup", secret="setup", token=None, region=REGION):  # noqa: S107
         return boto3.client(
             service,
             endpoint_url=self.url,
-            region_name=REGION,
+            region_name=region,
+            config=Config(**self.config),
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             aws_session_token=token,
@@ -346,7 +371,8 @@ class Server:
     def module(self, name, args, check=False, key=("setup", "setup"), **env):
         """Run a module of ours against this server."""
         environment = {"AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1], **env}
-        return module(name, {"endpoint_url": self.url, "region": REGION, **args}, check, environment)
+        args = {"endpoint_url": self.url, "region": REGION, "aws_config": self.config, **args}
+        return module(name, args, check, environment)
 
     @property
     def iam(self):

@@ -31,7 +31,7 @@ runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
 
 
 def module(name: str, args: dict, check: bool = False, env: dict | None = None, timeout: float = 120) -> dict:
-    """Run a module of ours; what it returned, always with `failed` and `changed`.
+    """Run a module of ours; what it returned, always with `failed`, `changed` and `warnings`.
 
     It sees no more of this process's environment than what is given: no credentials, no proxies, and a home that is
     not there.
@@ -50,4 +50,6 @@ def module(name: str, args: dict, check: bool = False, env: dict | None = None, 
         result = json.loads(done.stdout)
     except ValueError:
         raise AssertionError(f"{name} ended with {done.returncode}:\n{done.stdout}{done.stderr}") from None
-    return {"failed": bool(done.returncode), "changed": False, **result}
+    said = result.get("warnings", [])  # from ansible-core 2.19 on each is an object
+    warnings = [one if isinstance(one, str) else one["event"]["msg"] for one in said]
+    return {"failed": bool(done.returncode), "changed": False, **result, "warnings": warnings}

@@ -31,6 +31,7 @@ TASKS = [
     ("aws_role_binding", {"name": "web", "boundary": READONLY}),
     ("aws_role_binding", {"name": "new"}),
     ("aws_mfa_enforcement", {}),
+    ("aws_mfa_enforcement", {"group": "others"}),
     ("aws_account_baseline", {"ebs_kms_key": "alias/disks"}),
 ]  # fmt: skip
 
@@ -47,6 +48,7 @@ def site(aws, policy):
     ec2.associate_iam_instance_profile(InstanceId=aws.instance(tier="db"), IamInstanceProfile={"Name": "old"})
     aws.instance(tier="db")
     aws.user("app")
+    iam.create_group(GroupName="rampart-people")
     iam.create_user(UserName="alice")
     iam.create_login_profile(UserName="alice", Password="Not-A-Secret-1")
     kms.create_alias(AliasName="alias/disks", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
@@ -80,8 +82,8 @@ def test_the_operators_policy_is_enough_and_has_nothing_beyond(aws):
         ("iam:UpdateAccessKey", 0),
         ("iam:CreateRole", 2),
         ("iam:PutGroupPolicy", 3),
-        ("s3:PutAccountPublicAccessBlock", 4),
-        ("ec2:ModifyInstanceMetadataDefaults", 4),
+        ("s3:PutAccountPublicAccessBlock", 5),
+        ("ec2:ModifyInstanceMetadataDefaults", 5),
     ],
 )
 def test_one_permission_less_is_named(aws, action, task):

@@ -164,7 +164,7 @@ def test_the_role_may_do_what_was_granted_and_not_one_step_more(aws):
 
     aws.enforce()
     role = f"arn:aws:iam::{ACCOUNT}:role/db"
-    given = aws.client("sts", *key).assume_role(RoleArn=role, RoleSessionName="t")["Credentials"]
+    given = aws.client("sts", *key).assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
     s3 = aws.client("s3", given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
     assert s3.get_object(Bucket="backups", Key="db")["Body"].read() == b"x"
     for beyond in (
