@@ -22,7 +22,7 @@ from azure_server import (
     AzureServer,
 )
 from harness import ROOT as PROJECT
-from harness import module
+from harness import module, play_example
 
 READ_SECRETS = {"role": "Key Vault Secrets User", "scope": VAULT}
 PROVE_SECRETS = [{"data_actions": [SECRET], "resources": [VAULT]}]
@@ -437,6 +437,24 @@ def test_machines_by_id(azure):
     done(bind(azure, READ_SECRETS, instances=[f"{MACHINE}/twin"]))
     assert attached(azure, "twin") == ("UserAssigned", {"db"})
     assert azure.get(f"{ROOT}/resourceGroups/test/providers/Microsoft.Compute/virtualMachines/twin")["identity"] is None
+
+
+def test_the_example_of_the_page(azure, tmp_path):
+    principal, own = azure.identity("db"), {"cloud_azure_subscription": SUBSCRIPTION}
+    azure.assign(principal, "Contributor", GROUP)
+    play_example(
+        "cloud-azure.md",
+        ["azure_role_binding"],
+        tmp_path,
+        azure.env(),
+        cloud_azure_resource_manager_url=azure.url,
+        **own,
+    )
+    assert {(role, bool(condition)) for role, _scope, condition in azure.assigned(principal)} == {
+        ("Key Vault Secrets User", False),
+        ("Storage Blob Data Reader", True),
+    }
+    assert attached(azure, "db1") == attached(azure, "db2") == ("UserAssigned", {"db"})
 
 
 # --- who runs it

@@ -11,7 +11,7 @@ import datetime
 import pytest
 import yaml
 from gcp_server import PROJECT, PROJECT_NAME, SCOPE, ZONE, GcpServer, address
-from harness import ROOT, module
+from harness import ROOT, module, play_example
 
 LOGS = {"role": "roles/logging.logWriter"}
 DB = "serviceAccount:" + address("db")
@@ -362,6 +362,19 @@ def test_instances_by_zone_and_name(google):
     done(bind(google, LOGS, instances=["us-east1-b/twin"]))
     assert google.instances["us-east1-b/twin"]["serviceAccounts"][0]["email"] == address("db")
     assert "serviceAccounts" not in google.instances[f"{ZONE}/twin"]
+
+
+def test_the_example_of_the_page(google, tmp_path):
+    google.instance("db2", status="TERMINATED")
+    google.key(address("db"), "1", days_ago(900))
+    google.bind("roles/editor", DB)
+    endpoint = google.endpoint
+    play_example("cloud-gcp.md", ["gcp_role_binding"], tmp_path, google.env(), cloud_gcp_api_endpoint=endpoint)
+    assert {role for role, _condition in google.bound(DB)} == {"roles/logging.logWriter", "roles/storage.objectViewer"}
+    assert google.bound("group:ops@example.com", address("db")) == {("roles/iam.serviceAccountUser", "")}
+    assert google.keys[address("db")][0]["disabled"]
+    for name in ("db1", "db2"):
+        assert google.instances[f"{ZONE}/{name}"]["serviceAccounts"][0]["email"] == address("db")
 
 
 # --- who runs it
