@@ -77,5 +77,5 @@ def play_example(page: str, modules: list[str], directory: Path, env: dict, **mo
     (play,) = yaml.safe_load(book.read_text())
     for name in modules:
         (passed,) = [task[f"rampart.hardening.{name}"] for task in play["tasks"] if f"rampart.hardening.{name}" in task]
-        documentation = (ROOT / f"plugins/modules/{name}.py").read_text().split("r'''")[1]
+        documentation = (ROOT / f"plugins/modules/{name}.py").read_text().split("'''")[1]
         assert set(yaml.safe_load(documentation)["options"]) <= set(passed)
