@@ -34,7 +34,8 @@ options:
   restart:
     description: >-
       Whether running instances are stopped and started where they need another service account or scope, which Google
-      changes in stopped ones alone. Otherwise such instances are refused before anything is written.
+      changes in stopped ones alone. What they have on local SSDs is lost, and an ephemeral address becomes another one.
+      Otherwise such instances are refused before anything is written.
     type: bool
     default: false
   bindings:
@@ -323,6 +324,7 @@ class Binding:
         self.roles = {}
         self.done = []
         self.every = []
+        self.again = {409, 412}  # answers after which a policy is read and written once more
 
     def run(self):
         """Look, refuse, plan; then grant, attach, prove, revoke and disable, in that order."""
@@ -330,7 +332,9 @@ class Binding:
         admin = self.refuse_admin(wanted)
         instances = self.find_instances()
         is_there = self.is_there()
-        keys = [key for name in self.params['retire_keys'] for key in self.keys(self.address(name))]
+        keys = [
+            key for email in map(self.address, self.params['retire_keys']) if is_there or email != self.email
+            for key in self.keys(email)]
         existing, plan = self.plan(wanted, is_there)
         proved = self.prove_all(is_there, plan, True)
 
@@ -499,11 +503,11 @@ class Binding:
     def update(self, place, add, remove):
         """Read, change and write a policy, again and again while somebody else writes in between."""
         for turn in range(TRIES):
-            old = self.policy(place)
-            new = edited(old, add, remove)
-            if new['bindings'] == old.get('bindings', []):
-                return
             try:
+                old = self.policy(place)
+                new = edited(old, add, remove)
+                if new['bindings'] == old.get('bindings', []):
+                    return
                 if place:
                     self.gcp.call(
                         self.accounts.setIamPolicy(
@@ -516,7 +520,7 @@ class Binding:
                         'resourcemanager.projects.setIamPolicy', f'project {self.project}')
                 return
             except GcpError as exc:
-                if exc.status not in (409, 412) or turn == TRIES - 1:
+                if exc.status not in self.again or turn == TRIES - 1:
                     raise
             time.sleep(random.uniform(0.1, 0.4) * 2 ** turn)  # noqa: S311 - so that two who collide do not do so again
 
@@ -548,6 +552,7 @@ class Binding:
         self.gcp.call(
             self.accounts.create(name=f'projects/{self.project}', body=dict(accountId=self.email.split('@')[0])),
             'iam.serviceAccounts.create', f'project {self.project}')
+        self.again |= {400, 404}  # it takes some seconds until every part of Google knows it
 
     def wish(self):
         """What an instance is to be like, as `described` tells it."""

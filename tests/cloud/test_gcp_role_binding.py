@@ -136,9 +136,10 @@ def test_grants_attaches_proves_revokes_and_disables_in_that_order(google):
 
 def test_makes_a_service_account_that_is_not_there(google):
     trust = [{"role": "roles/iam.serviceAccountUser", "member": "group:ops@x.y"}]
-    args = {"name": "new", "prove": PROVE_LOGS, "trust": trust}
+    args = {"name": "new", "prove": PROVE_LOGS, "trust": trust, "retire_keys": ["new"]}
     predicted = done(bind(google, LOGS, check=True, **args))
     assert not google.writes
+    google.fail(f"{PROJECT}:setIamPolicy", 400, "INVALID_ARGUMENT", f"Service account {address('new')} does not exist.")
     result = done(bind(google, LOGS, **args))
     assert google.bound("serviceAccount:" + address("new")) == MINE
     assert google.bound("group:ops@x.y", address("new")) == {("roles/iam.serviceAccountUser", "")}

@@ -100,7 +100,7 @@ def test_a_second_writer_who_never_ends_is_given_up_on(monkeypatch):
         getIamPolicy = setIamPolicy = lambda self, **args: args
 
         def __init__(self):
-            self.gcp = self
+            self.gcp, self.again = self, {409}
 
         def call(self, request, needs, on):
             if needs.endswith("getIamPolicy"):
