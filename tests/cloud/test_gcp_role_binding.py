@@ -282,6 +282,7 @@ def test_what_comes_from_above_proves_and_what_is_out_of_sight_is_said(google):
 
 def test_a_second_writer_loses_nothing(google):
     google.bind("roles/viewer", DB)
+    google.bind("roles/logging.logWriter", "user:carol@x.y")
     for number in range(2):
         google.before(
             f"{PROJECT}:setIamPolicy", lambda number=number: google.bind("roles/editor", f"user:u{number}@x.y", DB)
@@ -290,6 +291,7 @@ def test_a_second_writer_loses_nothing(google):
     done(bind(google, LOGS))
     for number in range(2):
         assert google.bound(f"user:u{number}@x.y") == {("roles/editor", "")}
+    assert google.bound("user:carol@x.y") == MINE
     items = {one["key"]: one["value"] for one in google.instances[f"{ZONE}/db1"]["metadata"]["items"]}
     assert items == {"oslogin": "TRUE", "startup": "theirs", "disable-legacy-endpoints": "true"}
     done(bind(google, LOGS))
