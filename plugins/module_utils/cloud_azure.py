@@ -104,7 +104,10 @@ class Azure:
         try:
             yield
         except AzureError as exc:
-            self.module.fail_json(msg=f'{doing}: {explain(exc)}', **result)
+            missing = lacking(exc)
+            if missing:
+                result['missing_permission'] = missing[0]
+            self.module.fail_json(msg=f'{doing}: {explain(exc)}', exception=traceback.format_exc(), **result)
 
 
 def explain(error):

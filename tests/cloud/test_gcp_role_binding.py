@@ -269,6 +269,7 @@ def test_what_turns_out_to_be_denied_revokes_nothing(google):
 
 def test_what_comes_from_above_proves_and_what_is_out_of_sight_is_said(google):
     google.inherited.append({"role": "roles/storage.objectViewer", "members": [DB]})
+    google.bind("roles/storage.objectViewer", DB)  # is revoked, and not missed
     prove = [{"permissions": ["storage.objects.get"]}]
     assert done(bind(google, LOGS, prove=prove))["proved"][0]["role"] == "roles/storage.objectViewer"
     google.sees_above = False
