@@ -68,7 +68,8 @@ class Aws:
     def write(self, what, service, operation, /, **params):
         """Call an operation that changes something, and keep in mind what it did."""
         result = self.call(service, operation, **params)
-        self.done.append(what)
+        if result is not None:
+            self.done.append(what)
         return result
 
     def fail(self, message, exception=None, **more):
@@ -88,13 +89,14 @@ def explain(exc, service, operation):
     """An error of the service as a sentence that says what to do."""
     error = exc.response['Error']
     said = to_native(error.get('Message') or '').strip().rstrip('.')
-    if error['Code'] in DENIED:
+    status = exc.response.get('ResponseMetadata', {}).get('HTTPStatusCode')
+    if error['Code'] in DENIED or status == 403 and not error['Code']:
         prefix = 's3' if service == 's3control' else service
         known = PERMISSIONS.get((service, operation)) or PERMISSIONS.get(operation) or f'{prefix}:{operation}'
         named = re.search(r'not authorized to perform: ([\w-]+:\w+)(?: on resource: (\S+))?', said)
         exc.permission = named[1] if named else known
         on = f' on {named[2]}' if named and named[2] else ''
-        return f'The credentials need {exc.permission}{on}: Amazon says {said}.'
+        return f'The credentials need {exc.permission}{on}' + (f': Amazon says {said}.' if said else '.')
     if error['Code'] in LOGIN:
         return f'The credentials are not valid, or not any more ({error["Code"]}): log in again or give others.'
     return f'{operation} failed ({error["Code"]}): {said}.'

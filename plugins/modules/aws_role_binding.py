@@ -19,7 +19,7 @@ description:
     the role had before it still has.
 options:
   name:
-    description: Name of the role, and of its instance profile.
+    description: Name of the role, and of its instance profile, which it gets where the trust lets EC2 instances in.
     type: str
     required: true
   managed_policies:
@@ -251,7 +251,8 @@ class Binding:
         keys = self.keys()
         proved = self.simulate(want)
 
-        had = self.profile() if before else None
+        profile = self.profile()
+        had = self.name if profile else None
         hops = self.params['metadata_hop_limit']
         options = {'http_tokens': 'required', 'hop_limit': hops, 'http_endpoint': 'enabled'}
         after = {one: {'profile': self.name, **options} for one in bound}
@@ -267,7 +268,7 @@ class Binding:
         }
         if diff['before'] != diff['after'] and not self.module.check_mode:
             granted = self.grant(before, want)
-            self.attach(ec2 and not had, bound, after)
+            self.attach(profile, ec2, bound, after)
             self.prove(want, granted)
             self.revoke(granted, want)
             self.deactivate(keys)
@@ -344,9 +345,12 @@ class Binding:
         return self.aws.fail(f'There is no managed policy {policy}: give the ARN of one that there is.')
 
     def profile(self):
-        """The name of the instance profile with this role that is ours, if there is one."""
-        found = self.aws.call('iam', 'list_instance_profiles_for_role', RoleName=self.name)['InstanceProfiles']
-        return next((self.name for one in found if one['InstanceProfileName'] == self.name), None)
+        """The roles in the instance profile of this name, or nothing where there is no such profile."""
+        found = self.aws.call('iam', 'get_instance_profile', InstanceProfileName=self.name, absent=NO_ENTITY)
+        roles = [role['RoleName'] for role in found['InstanceProfile']['Roles']] if found else None
+        if roles not in (None, [], [self.name]):
+            self.aws.fail(f'The instance profile {self.name} has the role {roles[0]}: rename one of the two.')
+        return roles
 
     def instances(self):
         """What of the instances named is ours to set, as it is now, and which others have the role."""
@@ -530,7 +534,9 @@ class Binding:
         granted = dict(before, inline_policies=dict(before['inline_policies']))
         if before['trust'] != want['trust']:
             granted['trust'] = _both(before['trust'], want['trust'])
-            self.trust(granted['trust'])
+            if self.trust(granted['trust'], absent=('MalformedPolicyDocument',)) is None:
+                granted['trust'] = want['trust']  # the old one trusts somebody whom there is no more
+                self.trust(want['trust'])
         for arn in sorted(set(want['managed_policies']) - set(before['managed_policies'])):
             self.aws.write(f'{arn} attached', 'iam', 'attach_role_policy', **name, PolicyArn=arn, again=NO_ENTITY)
         granted['managed_policies'] = sorted({*before['managed_policies'], *want['managed_policies']})
@@ -543,9 +549,10 @@ class Binding:
                 granted['inline_policies'][policy] = old  # both together are too long: it waits until the proof
         return granted
 
-    def trust(self, document):
-        self.aws.write(
-            'trust set', 'iam', 'update_assume_role_policy', RoleName=self.name, PolicyDocument=json.dumps(document)
+    def trust(self, document, absent=()):
+        return self.aws.write(
+            'trust set', 'iam', 'update_assume_role_policy', RoleName=self.name, PolicyDocument=json.dumps(document),
+            absent=absent,
         )
 
     def put(self, policy, document, absent=()):
@@ -554,16 +561,12 @@ class Binding:
             PolicyDocument=json.dumps(document), again=NO_ENTITY, absent=absent,
         )
 
-    def attach(self, profile, bound, after):
+    def attach(self, profile, ec2, bound, after):
         """The instance profile, its instances, and what they ask of whoever wants the role's credentials."""
         name = {'InstanceProfileName': self.name}
-        if profile:
-            there = self.aws.call('iam', 'get_instance_profile', **name, absent=NO_ENTITY)
-            roles = [role['RoleName'] for role in there['InstanceProfile']['Roles']] if there else []
-            if roles:
-                self.aws.fail(f'The instance profile {self.name} has the role {roles[0]}: rename one of the two.')
-            if there is None:
-                self.aws.write(f'instance profile {self.name} made', 'iam', 'create_instance_profile', **name)
+        if ec2 and profile is None:
+            self.aws.write(f'instance profile {self.name} made', 'iam', 'create_instance_profile', **name)
+        if ec2 and not profile:
             self.aws.write(
                 'role put into its instance profile', 'iam', 'add_role_to_instance_profile', **name,
                 RoleName=self.name, again=NO_ENTITY,

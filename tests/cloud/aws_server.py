@@ -195,10 +195,10 @@ def simulate_custom_policy(self):
 
 
 def simulate_principal_policy(self):
-    return simulation(self, *documents_of(self._get_param("PolicySourceArn")))
+    return simulation(self, *documents_of(self._get_param("PolicySourceArn")), Server.organization)
 
 
-def simulation(self, policies, boundary):
+def simulation(self, policies, boundary, organization=None):
     context = {
         one["ContextKeyName"].lower(): one["ContextKeyValues"][0] for one in self._get_param("ContextEntries", [])
     }
@@ -212,8 +212,8 @@ def simulation(self, policies, boundary):
                 result["PermissionsBoundaryDecisionDetail"] = {"AllowedByPermissionsBoundary": within == "allowed"}
                 if decision == "allowed":
                     result["EvalDecision"] = within
-            if Server.organization is not None:
-                within = decide([Server.organization], action, resource, context) == "allowed"
+            if organization is not None:
+                within = decide([organization], action, resource, context) == "allowed"
                 result["OrganizationsDecisionDetail"] = {"AllowedByOrganizations": within}
                 if not within:
                     result["EvalDecision"] = "explicitDeny"
@@ -333,6 +333,10 @@ class Server:
         """Call hook(response) before each such action; what it returns is the answer, if it is something."""
         Server.hooks[action] = hook
 
+    def answer(self, response, **result):
+        """An answer of one's own, for a hook."""
+        return response.serialized(responses.ActionResult(result))
+
     def client(self, service, key="setup", secret="setup", token=None, region=REGION):  # noqa: S107
         return boto3.client(
             service,
@@ -377,10 +381,6 @@ class Server:
     @property
     def iam(self):
         return iam_backends[ACCOUNT]["aws"]
-
-    @property
-    def ec2(self):
-        return ec2_backends[ACCOUNT][REGION]
 
 
 def error(code, status=400, message="told to"):
