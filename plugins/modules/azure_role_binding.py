@@ -534,10 +534,9 @@ class Binding:
                 return self.compute.virtual_machines.begin_update(
                     group, name, body(identity=identity), headers={'If-Match': etag} if etag else {}).result()
             except HttpResponseError as exc:
-                if exc.status_code not in (409, 412):
+                if exc.status_code not in (409, 412) or turn == TRIES - 1:
                     raise
-                last = exc
-        raise last
+        return machine
 
     # --- the proof
 

@@ -324,6 +324,7 @@ class Binding:
         self.roles = {}
         self.done = []
         self.every = []
+        self.activities = None
         self.again = {409, 412}  # answers after which a policy is read and written once more
 
     def run(self):
@@ -704,7 +705,7 @@ class Binding:
 
     def last_used(self, key):
         """When Google saw a key last, and since when it has looked, as far as it tells."""
-        if not hasattr(self, 'activities'):
+        if self.activities is None:
             self.activities = {}
             activities = self.gcp.service('policyanalyzer', 'v1').projects().locations().activityTypes().activities()
             try:
