@@ -192,7 +192,7 @@ def _port(value: object, where: str) -> tuple[int, int]:
     return first, last
 
 
-def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1]:
@@ -238,7 +238,7 @@ def parse(flows: object, inventory: Inventory, name: str = "hardening_flows", eg
         if proto != "icmp" and not given:
             raise FlowError(f"{where}: 'port' is missing")
         label = f"{'+'.join(map(str, _listed(flow['from'])))} to {'+'.join(map(str, _listed(flow['to'])))}"
-        ports = _merge(_port(port, where) for port in given)
+        ports = merge(_port(port, where) for port in given)
         parsed.append(Flow(where, label, ends["from"], ends["to"], str(proto), ports))
     return parsed
 
@@ -253,7 +253,7 @@ def _rules(entries: Iterable[tuple[Flow, tuple[str, ...]]]) -> list[dict]:
         if flow.label not in known:
             known.append(flow.label)
     rules = [
-        {"proto": proto, "ports": [list(r) for r in _merge(found)], "peers": list(peers), "flows": labels[proto, peers]}
+        {"proto": proto, "ports": [list(r) for r in merge(found)], "peers": list(peers), "flows": labels[proto, peers]}
         for (proto, peers), found in ports.items()
     ]
     return sorted(rules, key=lambda rule: (PROTOCOLS.index(rule["proto"]), rule["ports"], rule["peers"]))

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".cache/collections"
@@ -53,3 +56,26 @@ def module(name: str, args: dict, check: bool = False, env: dict | None = None, 
     said = result.get("warnings", [])  # from ansible-core 2.19 on each is an object
     warnings = [one if isinstance(one, str) else one["event"]["msg"] for one in said]
     return {"failed": bool(done.returncode), "changed": False, **result, "warnings": warnings}
+
+
+def play_example(page: str, modules: list[str], directory: Path, env: dict, **more) -> None:
+    """Run the playbook with the variables of a page and with *more*; it passes every option of these modules on."""
+    variables = yaml.safe_load(re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)[1])
+    (directory / "group_vars").mkdir()
+    (directory / "group_vars/all.yml").write_text(yaml.safe_dump({**variables, **more}))
+    (directory / "inventory.yml").write_text("db: {hosts: {db1: , db2: }}\n")
+    book = ROOT / "playbooks/cloud_identity.yml"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "inventory.yml", book],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (play,) = yaml.safe_load(book.read_text())
+    for name in modules:
+        (passed,) = [task[f"rampart.hardening.{name}"] for task in play["tasks"] if f"rampart.hardening.{name}" in task]
+        documentation = (ROOT / f"plugins/modules/{name}.py").read_text().split("'''")[1]
+        assert set(yaml.safe_load(documentation)["options"]) <= set(passed)
