@@ -77,7 +77,20 @@ class Ali:
         given = {name: module.params[name] for name in ('access_key_id', 'access_key_secret', 'security_token')
                  if module.params[name]}
         self.credentials = given or {'credential': CredentialClient()}
+        self.wrote = False
         self._clients = {}
+
+    def refuse(self, why, **result):
+        """End the module without having done what it was asked for."""
+        self.module.fail_json(msg=why, changed=self.wrote, **result)
+
+    @contextlib.contextmanager
+    def telling(self, progress=None):
+        """Where the service refuses what happens inside, end the module with a sentence, and with *progress* so far."""
+        try:
+            yield
+        except AliError as exc:
+            self.refuse(str(exc), code=exc.code, **(progress or {}))
 
     def client(self, product):
         if product not in self._clients:
@@ -104,9 +117,11 @@ class Ali:
         kind = Params(action=action, version=VERSIONS[product], protocol='HTTPS', pathname='/', method='POST',
                       auth_type='AK', style='RPC', req_body_type='formData', body_type='json')
         try:
-            return self.client(product).call_api(kind, request, RuntimeOptions())['body']
+            answer = self.client(product).call_api(kind, request, RuntimeOptions())['body']
         except Exception as exc:  # the SDK raises five unrelated kinds, its core's own among them
             raise AliError(explain(exc, product, action), str(getattr(exc, 'code', None) or '')) from exc
+        self.wrote = self.wrote or not action.startswith(('Get', 'List', 'Describe'))
+        return answer
 
     def find(self, product, action, **params):
         """The answer, or None where the service says that there is no such thing."""
@@ -167,15 +182,6 @@ class Ali:
             self.module.warn(f"policy {name} changes for all who have it: {', '.join(names)}")
         self.call('ram', 'CreatePolicyVersion', PolicyName=name, PolicyDocument=text, SetAsDefault=True,
                   RotateStrategy='DeleteOldestNonDefaultVersionWhenLimitExceeded')
-
-
-@contextlib.contextmanager
-def telling(module, result=None):
-    """Where the service refuses what happens inside, end the module with a sentence and what was done until then."""
-    try:
-        yield
-    except AliError as exc:
-        module.fail_json(msg=str(exc), code=exc.code, **(result or {}))
 
 
 def explain(error, product, action):

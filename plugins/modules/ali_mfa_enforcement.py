@@ -143,7 +143,6 @@ from ansible_collections.rampart.hardening.plugins.module_utils.cloud_ali import
     Ali,
     AliError,
     same,
-    telling,
 )
 
 PREFERENCE = {  # the option, where the answer has it, its name there and in the request
@@ -300,7 +299,7 @@ def main():
         supports_check_mode=True,
     )
     enforcement = Enforcement(module)
-    with telling(module):
+    with enforcement.ali.telling():
         enforcement.read()
         enforcement.plan()
         if enforcement.result['changed'] and not module.check_mode:

@@ -163,8 +163,8 @@ proven:
   type: list
   elements: str
 done:
-  description: How far a run got that failed, as the last step that was completed.
-  returned: always
+  description: The last of the steps C(grant), C(prove), C(instances), C(revoke) that was completed, or C(nothing).
+  returned: failure
   type: str
 '''
 
@@ -181,7 +181,6 @@ from ansible_collections.rampart.hardening.plugins.module_utils.cloud_ali import
     allowed,
     listed,
     same,
-    telling,
 )
 
 ECS = 'ecs.aliyuncs.com'
@@ -198,13 +197,13 @@ class Binding:
         self.module, self.params = module, module.params
         self.ali = Ali(module)
         self.name = self.params['name']
+        self.progress = {'done': 'nothing'}
         self.given = {one['name']: one['document'] for one in self.params['custom_policies'] if one['document']}
-        self.result = dict(changed=False, granted=[], revoked=[], instances={}, keys=[], proven=[], done='nothing',
+        self.result = dict(changed=False, granted=[], revoked=[], instances={}, keys=[], proven=[],
                            admin={'policies': {}, 'reason': self.params['allow_admin_reason']})
 
     def refuse(self, why):
-        """End the module, with what was done until now in the result."""
-        self.module.fail_json(msg=why, **self.result)
+        self.ali.refuse(why, **self.progress)
 
     # reading
 
@@ -216,13 +215,13 @@ class Binding:
         self.attached = self.policies_of_role() if role else []
         self.wanted = sorted([f'System/{name}' for name in self.params['system_policies']]
                              + [f"Custom/{one['name']}" for one in self.params['custom_policies']])
-        self.documents = {one: self.ali.policy(*one.split('/', 1)) for one in {*self.wanted, *self.attached}}
-        missing = [one for one in self.wanted if not self.documents[one] and one[7:] not in self.given]
+        self.documents = {one: self.ali.policy(*one.split('/', 1)) for one in (
+            self.wanted if self.params['exclusive'] else {*self.wanted, *self.attached})}
+        missing = [one for one in self.wanted if not self.documents[one]
+                   and not (one.startswith('Custom/') and one[7:] in self.given)]
         if missing:
             self.refuse(f"no such policy: {', '.join(missing)}; give a document, or the right name")
-        self.after_documents = {
-            one: self.given.get(one[7:], self.documents[one]) if one.startswith('Custom/') else self.documents[one]
-            for one in (self.wanted if self.params['exclusive'] else self.documents)}
+        self.after_documents = {**self.documents, **{f'Custom/{name}': said for name, said in self.given.items()}}
         self.instances = self.read_instances()
         self.keys = [key for user in self.params['retire_keys'] for key in self.read_keys(user)]
 
@@ -364,25 +363,24 @@ class Binding:
     # writing
 
     def apply(self):
-        with telling(self.module, self.result):
+        with self.ali.telling(self.progress):
             self.grant()
-            self.result['done'] = 'grant'
+            self.progress['done'] = 'grant'
             if self.params['prove']:  # as it is by now, whoever wrote it
                 attached = set(self.policies_of_role())
                 kept = [one for one in attached if one in self.wanted or not self.params['exclusive']]
                 self.prove([self.ali.policy(*one.split('/', 1)) or {} for one in kept],
                            'Old rights were left in place')
-            self.result['done'] = 'prove'
+            self.progress['done'] = 'prove'
             for key, one in sorted(self.instances.items()):
                 self.give(key, one)
-            self.result['done'] = 'instances'
+            self.progress['done'] = 'instances'
             for one in self.revoked:
                 kind, name = one.split('/', 1)
                 self.ali.find('ram', 'DetachPolicyFromRole', PolicyType=kind, PolicyName=name, RoleName=self.name)
-            self.set_trust(self.after_trust)
-            self.result['done'] = 'revoke'
+            self.narrow_trust()
+            self.progress['done'] = 'revoke'
             self.deactivate()
-            self.result['done'] = 'everything'
 
     def grant(self):
         for name, document in sorted(self.given.items()):
@@ -391,20 +389,33 @@ class Binding:
         if not self.trust:
             self.ali.ensure('ram', 'CreateRole', RoleName=self.name,
                             AssumeRolePolicyDocument=json.dumps(TRUST, sort_keys=True))
-            role = self.ali.ensure('ram', 'GetRole', RoleName=self.name)['Role']
-            self.arn = role['Arn']
-            self.trust = json.loads(role['AssumeRolePolicyDocument'])  # another's, if they were first
-        if not trusts_ecs(self.trust):
-            self.set_trust(with_ecs(self.trust))
+        now = self.read_trust()
+        if not trusts_ecs(now):
+            self.write_trust(with_ecs(now))
         for one in self.granted:
             kind, name = one.split('/', 1)
             self.ali.ensure('ram', 'AttachPolicyToRole', PolicyType=kind, PolicyName=name, RoleName=self.name)
 
-    def set_trust(self, document):
-        if not same(self.trust, document):
-            self.ali.call('ram', 'UpdateRole', RoleName=self.name,
-                          NewAssumeRolePolicyDocument=json.dumps(document, sort_keys=True))
-            self.trust = document
+    def read_trust(self):
+        role = self.ali.ensure('ram', 'GetRole', RoleName=self.name)['Role']
+        self.arn = role['Arn']
+        return json.loads(role['AssumeRolePolicyDocument'])
+
+    def write_trust(self, document):
+        self.ali.call('ram', 'UpdateRole', RoleName=self.name,
+                      NewAssumeRolePolicyDocument=json.dumps(document, sort_keys=True))
+
+    def narrow_trust(self):
+        """Only what was seen when the difference was told is taken away."""
+        now = self.read_trust()
+        if same(now, self.after_trust):
+            return
+        seen = self.trust or TRUST
+        if same(now, seen if trusts_ecs(seen) else with_ecs(seen)):
+            self.write_trust(self.after_trust)
+        else:
+            self.module.warn(f'the trust of {self.name} was changed by somebody else while this ran and is left as it '
+                             'is; run this again')
 
     def give(self, key, one):
         """Give an instance the role, in the place of the one that it had, and have its metadata want a token."""
@@ -497,7 +508,7 @@ def main():
         supports_check_mode=True,
     )
     binding = Binding(module)
-    with telling(module, binding.result):
+    with binding.ali.telling(binding.progress):
         binding.read()
     binding.judge()
     binding.plan()
