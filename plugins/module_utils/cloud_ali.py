@@ -56,7 +56,7 @@ class AliError(Exception):
     """What the service (or the way to it) refused, told in one sentence."""
 
     def __init__(self, words, code=''):
-        super().__init__(words)
+        super().__init__(words.rstrip('.'))
         self.code = code
 
 

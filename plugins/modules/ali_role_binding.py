@@ -449,7 +449,7 @@ class Binding:
                                        f"{one.get('Message')}", str(one.get('Code')))
         except AliError as exc:
             failure = exc
-        if failure and (self.roles_of([key]).get(key) == role) != (verb == 'Attach'):
+        if failure and self.roles_of([key]).get(key) != (role if verb == 'Attach' else None):
             raise failure
 
     def deactivate(self):
