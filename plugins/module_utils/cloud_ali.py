@@ -206,7 +206,7 @@ def explain(error, product, action):
     if code.startswith('Throttling'):
         return f'{permission} was throttled again and again; run this again later ({code}: {words})'
     if code == 'IncorrectInstanceStatus':
-        return f'{permission}: the instance is in no state for that; run this again when it runs or is stopped ({words})'
+        return f'{permission}: the instance is in no state for it; run this again when it runs or is stopped ({words})'
     return f'{permission} failed: {code}: {words}'
 
 
@@ -238,14 +238,17 @@ def matches(pattern, name):
 
 RIGHTS = ('ram', 'ims', 'sts', 'kms', 'resourcemanager')  # who may write there can give themselves the rest
 READS = ('get', 'list', 'describe', 'check', 'simulate', 'decode')
-USES = ('encrypt', 'decrypt', 'generatedatakey', 'reencrypt')  # of a key; they change nothing about keys
 
 
 def admin_like(document):
     """Why a policy makes its holder something of an administrator: reasons, none if it does not."""
     reasons = []
-    for statement in listed(document.get('Statement')):
-        if statement.get('Effect') != 'Allow':
+    for statement in listed(document.get('Statement')) or [None]:
+        if not isinstance(statement, dict) or statement.get('Effect') not in ('Allow', 'Deny') or not (
+                {'Action', 'NotAction'} & set(statement) and {'Resource', 'NotResource'} & set(statement)):
+            reasons.append('a statement that makes no sense')
+            continue
+        if statement['Effect'] == 'Deny':
             continue
         if 'NotAction' in statement:
             reasons.append('NotAction with Allow')
@@ -254,10 +257,9 @@ def admin_like(document):
             service, dummy, verb = action.lower().partition(':')
             verb = verb or ('*' if service.endswith('*') else '')
             covered = [name for name in RIGHTS if matches(service, name)]
-            reading = verb.startswith(READS) or (covered == ['kms'] and verb.rstrip('*').startswith(USES))
             if set(service + verb) <= set('*?:') or (covered and set(verb) <= set('*?')):
                 reasons.append(f'Action {action}')
-            elif covered and wide and not reading:
+            elif covered and wide and not verb.startswith(READS):
                 reasons.append(f"Action {action} on Resource {'*' if 'Resource' in statement else 'all but some'}")
     return sorted(set(reasons))
 

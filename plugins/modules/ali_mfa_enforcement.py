@@ -85,7 +85,7 @@ options:
     default: rampart-deny-without-mfa
   exempt:
     description:
-      - RAM users who can log in to the console and are not put into the group, such as a sealed account for emergencies.
+      - RAM users who can log in to the console and are not put into the group, as an account for emergencies.
         They need a second factor to log in all the same where O(mfa_for_login) is V(mandatory).
       - Who is in the group already stays there.
     type: list
@@ -264,7 +264,7 @@ class Enforcement:
 
     def settle(self, action, read, difference):
         """Write what differs until nothing does: neither of these has versions, so another may be writing as well."""
-        for dummy in range(TRIES):
+        for _try in range(TRIES):
             fields = difference(read())
             if not fields:
                 return

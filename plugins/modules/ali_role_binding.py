@@ -149,7 +149,7 @@ instances:
   returned: always
   type: dict
 keys:
-  description: The AccessKeys of O(retire_keys), each with C(user), C(id), C(status), C(last_used) and why it was C(kept).
+  description: AccessKeys of O(retire_keys), each with C(user), C(id), C(status), C(last_used) and why it was C(kept).
   returned: always
   type: list
   elements: dict
@@ -514,8 +514,6 @@ def main():
     binding.plan()
     if binding.result['changed'] and not module.check_mode:
         binding.apply()
-    else:
-        binding.result['done'] = 'everything'
     if binding.arn:
         binding.result['role'] = binding.arn
     module.exit_json(**binding.result)

@@ -106,6 +106,7 @@ class AliServer(ThreadingHTTPServer):
         }
         self.account_mfa = True
         self.calls: list[tuple[str, str, dict]] = []
+        self.used = set()  # permissions that were looked at and there
         self.nonces = set()
         self.faults: dict[str, list] = {}  # action: refusals to give first; ("after", refusal) does it all the same
         self.before: dict[str, list] = {}  # action: what somebody else does just before it
@@ -122,12 +123,12 @@ class AliServer(ThreadingHTTPServer):
 
     # who asks, and whether they may
 
-    def identity(self, key: str, secret: str = "not-a-secret", user: str = "operator", **more) -> dict:
+    def identity(self, key: str, user: str = "operator", **more) -> dict:
         """Let an identity in; the environment that its programs have."""
-        self.identities[key] = {"secret": secret, "user": user, "policies": None, **more}
+        self.identities[key] = {"secret": "not-a-secret", "user": user, "policies": None, **more}
         env = {
             "ALIBABA_CLOUD_ACCESS_KEY_ID": key,
-            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret,
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "not-a-secret",
             "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
         }
         return {**env, "ALIBABA_CLOUD_SECURITY_TOKEN": more["token"]} if more.get("token") else env
@@ -175,7 +176,7 @@ class AliServer(ThreadingHTTPServer):
             raise Refusal(400, "SignatureNonceUsed", "Specified signature nonce was used already.")
         self.nonces.add(headers["x-acs-signature-nonce"])
         if headers.get("x-acs-security-token") != who.get("token"):
-            raise Refusal(400, "InvalidSecurityToken.MismatchWithAccessKey", "Specified SecurityToken is not the key's.")
+            raise Refusal(400, "InvalidSecurityToken.MismatchWithAccessKey", "The SecurityToken is not the key's.")
         if who.get("expired"):
             raise Refusal(400, "InvalidSecurityToken.Expired", "Specified SecurityToken is expired.")
         return who
@@ -183,6 +184,7 @@ class AliServer(ThreadingHTTPServer):
     def may(self, who: dict, action: str) -> bool:
         if who["policies"] is None:
             return True
+        self.used.add(action)
         verdicts = [
             statement["Effect"]
             for document in who["policies"]
@@ -265,8 +267,8 @@ class AliServer(ThreadingHTTPServer):
         return next((one["keys"][key]["Status"] for one in self.users.values() if key in one["keys"]), None)
 
     def instance(self, key: str, name: str, role: str | None = None, tokens: str = "optional", **more) -> None:
-        self.instances[key] = {
-            "name": name, "role": role, "tokens": tokens, "endpoint": "enabled", "tags": {}, "status": "Running", **more}
+        told = {"name": name, "role": role, "tokens": tokens}
+        self.instances[key] = {**told, "endpoint": "enabled", "tags": {}, "status": "Running", **more}
 
     def custom(self, name: str, *documents: dict) -> None:
         versions = {f"v{number}": document for number, document in enumerate(documents, 1)}
@@ -410,8 +412,10 @@ class AliServer(ThreadingHTTPServer):
     def paged(self, names: list[str], marker: str, most: str, kind: str) -> dict:
         size = min(self.page, int(most))
         begin = int(marker or 0)
-        rest = {"IsTruncated": True, "Marker": str(begin + size)} if begin + size < len(names) else {"IsTruncated": False}
-        return {kind + "s": {kind: [{kind + "Name": name} for name in names[begin : begin + size]]}, **rest}
+        answer = {kind + "s": {kind: [{kind + "Name": name} for name in names[begin : begin + size]]}}
+        if begin + size < len(names):
+            return {**answer, "IsTruncated": True, "Marker": str(begin + size)}
+        return {**answer, "IsTruncated": False}
 
     def ram_ListUsers(self, Marker="", MaxItems="100"):
         return self.paged(sorted(self.users), Marker, MaxItems, "User")
