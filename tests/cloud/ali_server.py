@@ -57,9 +57,9 @@ PREFERENCE_PARTS = {
 
 
 class Refusal(Exception):
-    def __init__(self, status: int, code: str, message: str, **more):
+    def __init__(self, status: int, code: str, message: str, headers: dict | None = None, **more):
         super().__init__(code)
-        self.status, self.code, self.message, self.more = status, code, message, more
+        self.status, self.code, self.message, self.headers, self.more = status, code, message, headers or {}, more
 
 
 def absent(what: str) -> Refusal:
@@ -596,8 +596,8 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 status, told = 200, self.server.answer(self, body)
             except Refusal as exc:
-                headers = exc.more.pop("headers", {})
-                status, told = exc.status, {"Code": exc.code, "Message": exc.message, "HostId": "127.0.0.1", **exc.more}
+                headers, status = exc.headers, exc.status
+                told = {"Code": exc.code, "Message": exc.message, "HostId": "127.0.0.1", **exc.more}
         text = json.dumps({"RequestId": "0B2F1C2E-0000-0000-0000-000000000000", **told}).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(text)), **headers}.items():
