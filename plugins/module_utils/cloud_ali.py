@@ -47,6 +47,8 @@ RETRIES = RetryOptions({'retryable': True, 'retryCondition': [{
     'backoff': {'policy': 'Exponential', 'period': 150, 'cap': 10000},
 }]}) if not IMPORT_ERROR else None
 NOT_YET = ('EntityNotExist.Role', 'EntityNotExist.Policy', 'EntityNotExist.Group', 'InvalidRamRole.NotFound')
+TOLD = ('RoleName', 'RamRoleName', 'PolicyName', 'GroupName', 'UserName', 'UserAccessKeyId', 'InstanceId',
+        'InstanceIds')
 LOGIN = (
     'set access_key_id and access_key_secret, or ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or '
     'run Ansible on an ECS instance with a RAM role')
@@ -55,9 +57,9 @@ LOGIN = (
 class AliError(Exception):
     """What the service (or the way to it) refused, told in one sentence."""
 
-    def __init__(self, words, code=''):
+    def __init__(self, words, code='', missing_permission=None):
         super().__init__(words.rstrip('.'))
-        self.code = code
+        self.code, self.missing_permission = code, missing_permission
 
 
 class Ali:
@@ -77,20 +79,22 @@ class Ali:
         given = {name: module.params[name] for name in ('access_key_id', 'access_key_secret', 'security_token')
                  if module.params[name]}
         self.credentials = given or {'credential': CredentialClient()}
-        self.wrote = False
+        self.done = []  # what was written, for whoever reads a failure
         self._clients = {}
 
     def refuse(self, why, **result):
         """End the module without having done what it was asked for."""
-        self.module.fail_json(msg=why, changed=self.wrote, **result)
+        before = f"Changed before that: {'; '.join(self.done)}" if self.done else 'Nothing was changed'
+        self.module.fail_json(msg=f'{why}. {before}.', changed=bool(self.done), done=self.done, **result)
 
     @contextlib.contextmanager
-    def telling(self, progress=None):
-        """Where the service refuses what happens inside, end the module with a sentence, and with *progress* so far."""
+    def telling(self):
+        """Where the service refuses what happens inside, end the module with a sentence about it."""
         try:
             yield
         except AliError as exc:
-            self.refuse(str(exc), code=exc.code, **(progress or {}))
+            more = {'missing_permission': exc.missing_permission} if exc.missing_permission else {}
+            self.refuse(str(exc), code=exc.code, **more)
 
     def client(self, product):
         if product not in self._clients:
@@ -119,8 +123,9 @@ class Ali:
         try:
             answer = self.client(product).call_api(kind, request, RuntimeOptions())['body']
         except Exception as exc:  # the SDK raises five unrelated kinds, its core's own among them
-            raise AliError(explain(exc, product, action), str(getattr(exc, 'code', None) or '')) from exc
-        self.wrote = self.wrote or not action.startswith(('Get', 'List', 'Describe'))
+            raise explain(exc, product, action) from exc
+        if not action.startswith(('Get', 'List', 'Describe')):
+            self.done.append(' '.join([action, *(value for name, value in params.items() if name in TOLD)]))
         return answer
 
     def find(self, product, action, **params):
@@ -163,51 +168,50 @@ class Ali:
         answer = self.find('ram', 'GetPolicy', PolicyType=kind, PolicyName=name)
         return answer and json.loads(answer['DefaultPolicyVersion']['PolicyDocument'])
 
-    def write_policy(self, name, document, seen):
+    def create_policy(self, name, document):
+        """Make a custom policy; where somebody else was first, theirs stays for now."""
+        self.ensure('ram', 'CreatePolicy', PolicyName=name, PolicyDocument=json.dumps(document, sort_keys=True))
+
+    def rewrite_policy(self, name, document, seen):
         """Make *document* the default version of a custom policy that said *seen* when it was read."""
-        text = json.dumps(document, sort_keys=True)
         now = self.policy('Custom', name)
-        if now is None:
-            self.ensure('ram', 'CreatePolicy', PolicyName=name, PolicyDocument=text)
-            now = self.policy('Custom', name) or document  # somebody else may have been first
-        if same(now, document):
+        if now is None or same(now, document):  # just made, and not known everywhere yet
             return
         if not same(now, seen):
             self.module.warn(
                 f'policy {name} was changed by somebody else while this ran: their version is kept, but not in force')
         others = self.call('ram', 'ListEntitiesForPolicy', PolicyType='Custom', PolicyName=name)
-        names = sorted(f'{kind[:-1].lower()} {one[kind[:-1] + "Name"]}' for kind in ('Groups', 'Roles', 'Users')
-                       for one in others[kind][kind[:-1]])
+        names = sorted(f"{kind.lower()} {one[f'{kind}Name']}" for kind in ('Group', 'Role', 'User')
+                       for one in others[f'{kind}s'][kind])
         if len(names) > 1:
             self.module.warn(f"policy {name} changes for all who have it: {', '.join(names)}")
-        self.call('ram', 'CreatePolicyVersion', PolicyName=name, PolicyDocument=text, SetAsDefault=True,
-                  RotateStrategy='DeleteOldestNonDefaultVersionWhenLimitExceeded')
+        self.call('ram', 'CreatePolicyVersion', PolicyName=name, PolicyDocument=json.dumps(document, sort_keys=True),
+                  SetAsDefault=True, RotateStrategy='DeleteOldestNonDefaultVersionWhenLimitExceeded')
 
 
 def explain(error, product, action):
-    """One sentence about an error of the SDK: what to do about it, or else the service's own words."""
+    """What the SDK raised, as one sentence: what to do about it, or else the service's own words."""
     permission = f"{'ram' if product == 'ims' else product}:{action}"
     code, data = str(getattr(error, 'code', None) or ''), getattr(error, 'data', None) or {}
     words = ' '.join(str(data.get('Message') or getattr(error, 'message', None) or error).split())[:400]
     if not data.get('Code'):
         if 'redential' in words:
-            return f'no credentials for Alibaba Cloud: {LOGIN} ({words})'
-        return f'{permission}: Alibaba Cloud was not reached, or gave no answer that makes sense: {words}'
-    if code == 'InvalidUser.PassRoleForbidden':
-        return f'needs ram:PassRole on the role, for {permission}: {words}'
-    if code.startswith(('NoPermission', 'Forbidden', 'UnauthorizedOperation')):
-        detail = data.get('AccessDeniedDetail') or {}
+            return AliError(f'no credentials for Alibaba Cloud: {LOGIN} ({words})', code)
+        return AliError(f'{permission}: no answer of Alibaba Cloud, or none that makes sense: {words}', code)
+    if code.startswith(('NoPermission', 'Forbidden', 'UnauthorizedOperation', 'InvalidUser.PassRole')):
         named = re.search(r'Action: (\S+?)\.?(?:\s|$)', words)
         where = re.search(r'Resource: (\S+)', words)
-        permission = detail.get('AuthAction') or (named and named.group(1)) or permission
-        return f"needs {permission} on {where.group(1) if where else 'what it is called for'} ({code}: {words})"
+        needed = ('ram:PassRole' if 'PassRole' in code else (data.get('AccessDeniedDetail') or {}).get('AuthAction')
+                  or (named and named.group(1)) or permission)
+        place = f' on {where.group(1)}' if where else ''
+        return AliError(f'needs {needed}{place} for {permission} ({code}: {words})', code, needed)
     if code.startswith(('InvalidAccessKeyId', 'SignatureDoesNotMatch', 'InvalidSecurityToken', 'IncompleteSignature')):
-        return f'the credentials are not accepted, get valid ones: {LOGIN} ({code}: {words})'
+        return AliError(f'the credentials are not accepted, get valid ones: {LOGIN} ({code}: {words})', code)
     if code.startswith('Throttling'):
-        return f'{permission} was throttled again and again; run this again later ({code}: {words})'
+        return AliError(f'{permission} was throttled again and again; run this later ({code}: {words})', code)
     if code == 'IncorrectInstanceStatus':
-        return f'{permission}: the instance is in no state for it; run this again when it runs or is stopped ({words})'
-    return f'{permission} failed: {code}: {words}'
+        return AliError(f'{permission}: run this again when the instance runs or is stopped ({code}: {words})', code)
+    return AliError(f'{permission} failed: {code}: {words}', code)
 
 
 def listed(value):

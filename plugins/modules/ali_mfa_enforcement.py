@@ -38,47 +38,30 @@ options:
     description: Whether people may make AccessKeys of their own.
     type: bool
     default: false
-  password_policy:
-    description: What passwords have to be like. Everything that is not named here has the default.
-    type: dict
-    default: {}
-    suboptions:
-      minimum_length:
-        description: Characters at least, 8 to 32.
-        type: int
-        default: 14
-      lowercase:
-        description: Whether there has to be a small letter.
-        type: bool
-        default: true
-      uppercase:
-        description: Whether there has to be a capital letter.
-        type: bool
-        default: true
-      numbers:
-        description: Whether there has to be a digit.
-        type: bool
-        default: true
-      symbols:
-        description: Whether there has to be another character.
-        type: bool
-        default: true
-      reuse_prevention:
-        description: How many former passwords may not be used again, 0 to 24.
-        type: int
-        default: 5
-      max_age_days:
-        description: Days after which a password has to be changed at the next login, 0 (never) to 1095.
-        type: int
-        default: 90
-      max_attempts:
-        description: Wrong passwords after which the login is locked for an hour, 0 (never) to 32.
-        type: int
-        default: 5
+  minimum_length:
+    description: The least length of a console password, 8 to 32.
+    type: int
+    default: 14
+  complexity:
+    description: Whether a password needs lower and upper case, digits and symbols.
+    type: bool
+    default: true
+  reuse_prevention:
+    description: How many earlier passwords cannot be used again, 0 to 24.
+    type: int
+    default: 24
+  max_age:
+    description: Days after which a password has to be changed, up to 1095. V(0) is never, or what the account has.
+    type: int
+    default: 0
+  max_attempts:
+    description: Wrong passwords after which the login is locked for an hour, up to 32. V(0) is no limit.
+    type: int
+    default: 5
   group:
     description: The group whose members can do nothing without a second factor but enrol one. Made if need be.
     type: str
-    default: rampart-mfa
+    default: rampart-people
   policy:
     description: The custom policy that says so, which is this module's to write.
     type: str
@@ -130,10 +113,19 @@ outside:
   returned: success
   type: list
   elements: str
-account_mfa:
-  description: Whether the account itself, its owner's login, has a second factor. Only its owner can change that.
+root:
+  description: Whether the account's own login has a second factor (C(mfa)). Only its owner can change that.
   returned: success
-  type: bool
+  type: dict
+missing_permission:
+  description: The permission that the credentials lack.
+  returned: when Alibaba Cloud denied a call
+  type: str
+done:
+  description: What was changed before the failure, as operation and names.
+  returned: failure
+  type: list
+  elements: str
 '''
 
 from ansible.module_utils.basic import AnsibleModule
@@ -152,15 +144,12 @@ PREFERENCE = {  # the option, where the answer has it, its name there and in the
     'manage_own_keys': ('AccessKeyPreference', 'AllowUserToManageAccessKeys'),
     'manage_own_mfa': ('MFAPreference', 'AllowUserToManageMFADevices'),
 }
-PASSWORD = {
-    'minimum_length': 'MinimumPasswordLength',
-    'lowercase': 'RequireLowercaseCharacters',
-    'uppercase': 'RequireUppercaseCharacters',
-    'numbers': 'RequireNumbers',
-    'symbols': 'RequireSymbols',
-    'reuse_prevention': 'PasswordReusePrevention',
-    'max_age_days': 'MaxPasswordAge',
-    'max_attempts': 'MaxLoginAttemps',  # so it is spelt
+PASSWORD = {  # as options have it, and as the API
+    'minimum_length': ['MinimumPasswordLength'],
+    'complexity': [f'Require{kind}' for kind in ('LowercaseCharacters', 'UppercaseCharacters', 'Numbers', 'Symbols')],
+    'reuse_prevention': ['PasswordReusePrevention'],
+    'max_age': ['MaxPasswordAge'],
+    'max_attempts': ['MaxLoginAttemps'],  # so it is spelt
 }
 # What somebody without a second factor may do: look at themselves, change their password, enrol. Where no other policy
 # allows it, they may not, but RAM lets people enrol whom the security preference lets manage their own devices.
@@ -187,7 +176,9 @@ class Enforcement:
         self.preference = dict(
             {name: self.params[name] for name in PREFERENCE if name != 'manage_own_mfa'},
             manage_own_mfa=True)  # who may not manage devices cannot enrol one
-        self.result = {'changed': False}
+        self.password = {field: self.params[name] for name, fields in PASSWORD.items() for field in fields
+                         if name != 'max_age' or self.params[name]}
+        self.result = {}
 
     def read(self):
         """Everything that is there."""
@@ -212,7 +203,7 @@ class Enforcement:
         self.group = bool(group)
         self.joining = sorted(set(self.console) - set(self.members) - set(self.params['exempt']))
         self.result.update(
-            console_users=self.console, without_mfa=self.without, account_mfa=bool(account['IsMFAEnable']),
+            console_users=self.console, without_mfa=self.without, root={'mfa': bool(account['IsMFAEnable'])},
             outside=sorted(set(self.console) - set(self.members) - set(self.joining)))
 
     def has_device(self, user):
@@ -230,14 +221,14 @@ class Enforcement:
         """What differs; diff and result as a run would leave them."""
         before = {
             'security_preference': self.was_preference,
-            'password_policy': {name: self.was_password.get(field) for name, field in PASSWORD.items()},
+            'password_policy': {field: self.was_password.get(field) for field in sorted(self.password)},
             'policy': self.was_policy,
             'group': {'name': self.params['group'] if self.group else None, 'members': self.members,
                       'policy': self.params['policy'] if self.attached else None},
         }
         after = {
             'security_preference': self.preference,
-            'password_policy': {name: self.params['password_policy'][name] for name in PASSWORD},
+            'password_policy': dict(sorted(self.password.items())),
             'policy': self.was_policy if same(self.was_policy, DENY) else DENY,
             'group': {'name': self.params['group'], 'members': sorted({*self.members, *self.joining}),
                       'policy': self.params['policy']},
@@ -248,13 +239,13 @@ class Enforcement:
         """The door first, as that one locks nobody out; then who is inside."""
         self.settle('SetSecurityPreference', self.read_preference, lambda now: {
             PREFERENCE[name][1]: value for name, value in self.preference.items() if now[name] != value})
-        wanted = {field: self.params['password_policy'][name] for name, field in PASSWORD.items()}
         # unlike the preference, what is left out here goes back to its default: all that is there is sent along
         self.settle('SetPasswordPolicy', self.read_password, lambda now: {
-            **now, **wanted} if any(now.get(field) != value for field, value in wanted.items()) else {})
+            **now, **self.password} if any(now.get(field) != value for field, value in self.password.items()) else {})
         name, group = self.params['policy'], self.params['group']
-        if not same(self.was_policy, DENY):
-            self.ali.write_policy(name, DENY, self.was_policy)
+        if not self.was_policy:
+            self.ali.create_policy(name, DENY)
+        self.ali.rewrite_policy(name, DENY, self.was_policy)
         if not self.group:
             self.ali.ensure('ram', 'CreateGroup', GroupName=group)
         if not self.attached:
@@ -281,17 +272,12 @@ def main():
             remember_mfa=dict(type='bool', default=False),
             session_hours=dict(type='int', default=6),
             manage_own_keys=dict(type='bool', default=False, no_log=False),
-            password_policy=dict(type='dict', default={}, no_log=False, apply_defaults=True, options=dict(
-                minimum_length=dict(type='int', default=14),
-                lowercase=dict(type='bool', default=True),
-                uppercase=dict(type='bool', default=True),
-                numbers=dict(type='bool', default=True),
-                symbols=dict(type='bool', default=True),
-                reuse_prevention=dict(type='int', default=5),
-                max_age_days=dict(type='int', default=90),
-                max_attempts=dict(type='int', default=5),
-            )),
-            group=dict(type='str', default='rampart-mfa'),
+            minimum_length=dict(type='int', default=14),
+            complexity=dict(type='bool', default=True),
+            reuse_prevention=dict(type='int', default=24),
+            max_age=dict(type='int', default=0),
+            max_attempts=dict(type='int', default=5),
+            group=dict(type='str', default='rampart-people'),
             policy=dict(type='str', default='rampart-deny-without-mfa'),
             exempt=dict(type='list', elements='str', default=[]),
         ),

@@ -13,9 +13,9 @@ description:
   - Makes a RAM role that ECS alone may take on, with exactly the system and custom policies named, and gives it to
     instances, whose metadata then want a token (hardened mode). AccessKeys of RAM users that the role replaces are
     made inactive, never deleted.
-  - The order is always grant, prove, give to the instances, revoke, deactivate. An instance has one role, so that
-    giving it one takes its former one away; that is why the proof comes before. What fails leaves what comes later
-    undone, so that old rights stay, and says so.
+  - The order is always grant, prove, give to the instances, revoke, deactivate. An instance has one role, and a policy
+    one document in force, so that giving another takes the former away; that is why the proof comes before. What fails
+    leaves what comes later undone, so that old rights stay, and says so.
   - Policies that make their holder something of an administrator are refused, whatever their name.
 options:
   name:
@@ -28,21 +28,12 @@ options:
     elements: str
     default: []
   custom_policies:
-    description: Policies of the account that the role has.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: The policy.
-        type: str
-        required: true
-      document:
-        description:
-          - What it says. It is created with this, or this becomes its new default version. Of five versions the
-            oldest that is not in force makes room.
-          - Without it the policy has to exist, and stays as it is.
-        type: dict
+    description:
+      - Policies of the account that the role has, by name, each with its document. It is made with this, or this
+        becomes its new default version. Of five versions the oldest that is not in force makes room.
+      - A policy without document has to exist, and stays as it is.
+    type: dict
+    default: {}
   exclusive:
     description:
       - Whether the role loses all other policies, and nobody but ECS may take it on. What somebody attaches while this
@@ -72,14 +63,16 @@ options:
     elements: dict
     default: []
     suboptions:
-      action:
-        description: Such as V(oss:GetObject).
-        type: str
+      actions:
+        description: Actions, as C(oss:GetObject).
+        type: list
+        elements: str
         required: true
-      resource:
-        description: Such as V(acs:oss:*:*:backups/db/dump.gz).
-        type: str
-        default: '*'
+      resources:
+        description: On which it must be able to, as C(acs:oss:*:*:backups/db/dump.gz).
+        type: list
+        elements: str
+        default: ['*']
   allow_admin:
     description: Whether policies are let through that make an administrator.
     type: bool
@@ -94,7 +87,7 @@ options:
     default: []
   unused_days:
     description:
-      - Keys used within that many days stay active, and are reported. V(0) deactivates them all the same.
+      - Keys that were used, or made, within that many days stay active, and are reported. V(0) deactivates all.
       - The key that this runs with stays active in any case.
     type: int
     default: 90
@@ -114,14 +107,13 @@ EXAMPLES = r'''
   rampart.hardening.ali_role_binding:
     name: db-backup
     custom_policies:
-      - name: db-backup
-        document:
-          Version: "1"
-          Statement:
-            - {Effect: Allow, Action: "oss:PutObject", Resource: "acs:oss:*:*:backups/db/*"}
+      db-backup:
+        Version: "1"
+        Statement:
+          - {Effect: Allow, Action: "oss:PutObject", Resource: "acs:oss:*:*:backups/db/*"}
     instance_tags: {role: db}
     prove:
-      - {action: "oss:PutObject", resource: "acs:oss:*:*:backups/db/dump.gz"}
+      - {actions: ["oss:PutObject"], resources: ["acs:oss:*:*:backups/db/dump.gz"]}
     retire_keys: [db-backup-user]
     region: cn-hangzhou
   delegate_to: localhost
@@ -135,37 +127,49 @@ role:
   sample: acs:ram::123456789012****:role/db-backup
 granted:
   description: Policies that the role did not have.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [Custom/db-backup]
 revoked:
   description: Policies that the role has no longer.
-  returned: always
+  returned: success
   type: list
   elements: str
 instances:
   description: The role and the metadata mode of each instance, as they are afterwards.
-  returned: always
+  returned: success
   type: dict
 keys:
-  description: AccessKeys of O(retire_keys), each with C(user), C(id), C(status), C(last_used) and why it was C(kept).
-  returned: always
+  description: >-
+    AccessKeys of O(retire_keys), each with C(user), C(id), C(status), C(created), C(last_used) and C(kept), which says
+    why an active one stays.
+  returned: success
   type: list
   elements: dict
 admin:
-  description: Why policies count as an administrator's, and the reason given for them.
-  returned: always
+  description: C(policies) that make an administrator and were let through, each with why, and the C(reason) given.
+  returned: success
   type: dict
-proven:
-  description: What was proven.
-  returned: always
+elsewhere:
+  description: Other instances of the region that have the role.
+  returned: success
   type: list
   elements: str
-done:
-  description: The last of the steps C(grant), C(prove), C(instances), C(revoke) that was completed, or C(nothing).
-  returned: failure
+proved:
+  description: What the role was shown to be able to do, as action and resource.
+  returned: success
+  type: list
+  elements: str
+missing_permission:
+  description: The permission that the credentials lack.
+  returned: when Alibaba Cloud denied a call
   type: str
+done:
+  description: What was changed before the failure, as operation and names.
+  returned: failure
+  type: list
+  elements: str
 '''
 
 import datetime
@@ -197,13 +201,12 @@ class Binding:
         self.module, self.params = module, module.params
         self.ali = Ali(module)
         self.name = self.params['name']
-        self.progress = {'done': 'nothing'}
-        self.given = {one['name']: one['document'] for one in self.params['custom_policies'] if one['document']}
-        self.result = dict(changed=False, granted=[], revoked=[], instances={}, keys=[], proven=[],
-                           admin={'policies': {}, 'reason': self.params['allow_admin_reason']})
-
-    def refuse(self, why):
-        self.ali.refuse(why, **self.progress)
+        self.given = {
+            f'Custom/{name}': document for name, document in self.params['custom_policies'].items() if document}
+        for one, document in self.given.items():
+            if not isinstance(document, dict):
+                self.ali.refuse(f'{one} has a document that is no mapping')
+        self.result = {}
 
     # reading
 
@@ -214,15 +217,15 @@ class Binding:
         self.trust = role and json.loads(role['AssumeRolePolicyDocument'])
         self.attached = self.policies_of_role() if role else []
         self.wanted = sorted([f'System/{name}' for name in self.params['system_policies']]
-                             + [f"Custom/{one['name']}" for one in self.params['custom_policies']])
+                             + [f'Custom/{name}' for name in self.params['custom_policies']])
         self.documents = {one: self.ali.policy(*one.split('/', 1)) for one in (
             self.wanted if self.params['exclusive'] else {*self.wanted, *self.attached})}
-        missing = [one for one in self.wanted if not self.documents[one]
-                   and not (one.startswith('Custom/') and one[7:] in self.given)]
+        missing = [one for one in self.wanted if not self.documents[one] and one not in self.given]
         if missing:
-            self.refuse(f"no such policy: {', '.join(missing)}; give a document, or the right name")
-        self.after_documents = {**self.documents, **{f'Custom/{name}': said for name, said in self.given.items()}}
+            self.ali.refuse(f"no such policy: {', '.join(missing)}; give a document, or the right name")
+        self.after_documents = {**self.documents, **self.given}
         self.instances = self.read_instances()
+        self.elsewhere = sorted(set(self.instances_of_role()) - set(self.instances)) if role and self.ali.region else []
         self.keys = [key for user in self.params['retire_keys'] for key in self.read_keys(user)]
 
     def policies_of_role(self):
@@ -240,11 +243,11 @@ class Binding:
             if not name.startswith('i-'):
                 named = {key: one for key, one in self.describe(InstanceName=name).items() if one['name'] == name}
                 if len(named) > 1:
-                    self.refuse(f"{name} is the name of {', '.join(sorted(named))}: give ids")
+                    self.ali.refuse(f"{name} is the name of {', '.join(sorted(named))}: give ids")
                 missing += [] if named else [name]
                 found.update(named)
         if missing:
-            self.refuse(f"no such instance in {self.ali.region}: {', '.join(missing)}")
+            self.ali.refuse(f"no such instance in {self.ali.region}: {', '.join(missing)}")
         if self.params['instance_tags']:
             tagged = self.describe(Tag=[{'Key': key, 'Value': str(value)}
                                         for key, value in sorted(self.params['instance_tags'].items())])
@@ -263,6 +266,17 @@ class Binding:
                                    PageSize=50)
             roles += answer['InstanceRamRoleSets']['InstanceRamRoleSet']
         return {one['InstanceId']: one['RamRoleName'] for one in roles if one.get('RamRoleName')}
+
+    def instances_of_role(self):
+        """The ids of all instances of the region that have the role."""
+        found, page = [], 1
+        while True:
+            answer = self.ali.call('ecs', 'DescribeInstanceRamRole', RamRoleName=self.name, PageNumber=page,
+                                   PageSize=50)
+            found += [one['InstanceId'] for one in answer['InstanceRamRoleSets']['InstanceRamRoleSet']]
+            if page * 50 >= answer['TotalCount']:
+                return found
+            page += 1
 
     def describe(self, **which):
         """Instances by id, whichever they are, from all pages."""
@@ -284,21 +298,24 @@ class Binding:
         """The keys of a user, and of each why it is kept, if it is."""
         keys = self.ali.find('ram', 'ListAccessKeys', UserName=user)
         if keys is None:
-            self.refuse(f'no such RAM user: {user}')
-        return [self.judge_key(user, key['AccessKeyId'], key['Status']) for key in
+            self.ali.refuse(f'no such RAM user: {user}')
+        return [self.judge_key(user, key['AccessKeyId'], key['Status'], key['CreateDate'][:10]) for key in
                 sorted(keys['AccessKeys']['AccessKey'], key=lambda key: key['AccessKeyId'])]
 
-    def judge_key(self, user, key, status):
+    def judge_key(self, user, key, status, created):
         used = self.ali.call('ram', 'GetAccessKeyLastUsed', UserName=user, UserAccessKeyId=key)
-        date = used['AccessKeyLastUsed'].get('LastUsedDate') or ''
-        last = datetime.datetime.strptime(date[:10], '%Y-%m-%d').date() if date[:1].isdigit() else None
+        date = (used['AccessKeyLastUsed'].get('LastUsedDate') or '')[:10]
+        last = date if date[:1].isdigit() else 'never'  # N/A
         days = self.params['unused_days']
         kept = ''
-        if status == 'Active' and key == self.ali.own_key:
-            kept = 'this runs with it'
-        elif status == 'Active' and last and (datetime.datetime.now(datetime.timezone.utc).date() - last).days < days:
-            kept = f'used within {days} days'
-        return {'user': user, 'id': key, 'status': status, 'last_used': str(last) if last else 'never', 'kept': kept}
+        if status == 'Active':
+            if key == self.ali.own_key:
+                kept = 'this runs with it'
+            elif age(last) < days:
+                kept = f'used within {days} days'
+            elif age(created) < days:
+                kept = f'made within {days} days'
+        return {'user': user, 'id': key, 'status': status, 'created': created, 'last_used': last, 'kept': kept}
 
     # judging
 
@@ -306,21 +323,22 @@ class Binding:
         """Refuse an administrator's rights, and what does not suffice; before anything is written."""
         admin = {one: why for one, why in ((one, admin_like(self.after_documents[one])) for one in
                                            sorted(self.after_documents)) if why}
-        self.result['admin']['policies'] = admin
+        self.result['admin'] = {'policies': admin, 'reason': self.params['allow_admin_reason']}
         new = [f"{one} ({'; '.join(why)})" for one, why in admin.items() if one in self.wanted]
         if new and not self.params['allow_admin']:
-            self.refuse(f"makes an administrator: {', '.join(new)}; name narrower policies, or set allow_admin and "
+            self.ali.refuse(f"makes an administrator: {', '.join(new)}; name narrower policies, or set allow_admin and "
                         'allow_admin_reason')
         for one in sorted(set(admin) - set(self.wanted)):
             self.module.warn(f'the role keeps {one}, which makes it an administrator, as exclusive is false')
-        self.prove(self.after_documents.values(), 'Nothing was changed')
+        self.prove(self.after_documents.values())
 
-    def prove(self, documents, consequence):
-        lacking = [f"{one['action']} on {one['resource']}" for one in self.params['prove']
-                   if not allowed(documents, one['action'], one['resource'])]
+    def prove(self, documents):
+        asked = [(action, resource) for one in self.params['prove'] for action in one['actions']
+                 for resource in one['resources']]
+        lacking = [f'{action} on {resource}' for action, resource in asked if not allowed(documents, action, resource)]
         if lacking:
-            self.refuse(f"the role could not do {', '.join(lacking)} for certain. {consequence}.")
-        self.result['proven'] = [f"{one['action']} on {one['resource']}" for one in self.params['prove']]
+            self.ali.refuse(f"the role could not do {', '.join(lacking)} for certain; its old rights are in place")
+        self.result['proved'] = [f'{action} on {resource}' for action, resource in asked]
 
     def plan(self):
         """What differs; diff and result as a run would leave them."""
@@ -339,7 +357,7 @@ class Binding:
             'role': self.name if self.trust else None,
             'trust': self.trust,
             'policies': self.attached,
-            'documents': {name: self.documents[f'Custom/{name}'] for name in sorted(self.given)},
+            'documents': {one: self.documents[one] for one in sorted(self.given)},
             'instances': {key: {'role': one['role'], 'metadata_tokens': one['tokens']}
                           for key, one in sorted(self.instances.items())},
             'keys': {key['id']: f"{key['status']}, {key['user']}" for key in self.keys},
@@ -348,13 +366,14 @@ class Binding:
             'role': self.name,
             'trust': self.trust if same(self.trust, self.after_trust) else self.after_trust,
             'policies': sorted({*self.attached, *self.wanted} - set(self.revoked)),
-            'documents': {name: before['documents'][name] if same(before['documents'][name], document) else document
-                          for name, document in sorted(self.given.items())},
+            'documents': {one: self.documents[one] if same(self.documents[one], document) else document
+                          for one, document in sorted(self.given.items())},
             'instances': dict(sorted(after_instances.items())),
             'keys': {key['id']: f"{key['status']}, {key['user']}" for key in after_keys},
         }
         self.result.update(changed=before != after, granted=self.granted, revoked=self.revoked, keys=after_keys,
-                           instances=after['instances'], diff={'before': before, 'after': after})
+                           instances=after['instances'], elsewhere=self.elsewhere,
+                           diff={'before': before, 'after': after})
         for key in after_keys:
             if key['kept']:
                 self.module.warn(f"AccessKey {key['id']} of {key['user']} stays active: {key['kept']} "
@@ -363,29 +382,25 @@ class Binding:
     # writing
 
     def apply(self):
-        with self.ali.telling(self.progress):
-            self.grant()
-            self.progress['done'] = 'grant'
-            if self.params['prove']:  # as it is by now, whoever wrote it
-                attached = set(self.policies_of_role())
-                kept = [one for one in attached if one in self.wanted or not self.params['exclusive']]
-                self.prove([self.ali.policy(*one.split('/', 1)) or {} for one in kept],
-                           'Old rights were left in place')
-            self.progress['done'] = 'prove'
-            for key, one in sorted(self.instances.items()):
-                self.give(key, one)
-            self.progress['done'] = 'instances'
-            for one in self.revoked:
-                kind, name = one.split('/', 1)
-                self.ali.find('ram', 'DetachPolicyFromRole', PolicyType=kind, PolicyName=name, RoleName=self.name)
-            self.narrow_trust()
-            self.progress['done'] = 'revoke'
-            self.deactivate()
+        """Grant, prove by what is there by now, whoever wrote it, give to instances, revoke, deactivate."""
+        self.grant()
+        if self.params['prove']:
+            kept = [one for one in self.policies_of_role() if one in self.wanted or not self.params['exclusive']]
+            self.prove([self.given.get(one) or self.ali.policy(*one.split('/', 1)) or {} for one in kept])
+        for one, document in sorted(self.given.items()):
+            self.ali.rewrite_policy(one.split('/', 1)[1], document, self.documents[one])
+        for key, one in sorted(self.instances.items()):
+            self.give(key, one)
+        for one in self.revoked:
+            kind, name = one.split('/', 1)
+            self.ali.find('ram', 'DetachPolicyFromRole', PolicyType=kind, PolicyName=name, RoleName=self.name)
+        self.narrow_trust()
+        self.deactivate()
 
     def grant(self):
-        for name, document in sorted(self.given.items()):
-            if not same(self.documents[f'Custom/{name}'], document):
-                self.ali.write_policy(name, document, self.documents[f'Custom/{name}'])
+        for one, document in sorted(self.given.items()):
+            if not self.documents[one]:
+                self.ali.create_policy(one.split('/', 1)[1], document)
         if not self.trust:
             self.ali.ensure('ram', 'CreateRole', RoleName=self.name,
                             AssumeRolePolicyDocument=json.dumps(TRUST, sort_keys=True))
@@ -458,7 +473,7 @@ class Binding:
             was = next(one for one in self.keys if one['id'] == key['id'])
             if was['status'] == key['status']:
                 continue
-            key.update(self.judge_key(key['user'], key['id'], was['status']))
+            key.update(self.judge_key(key['user'], key['id'], was['status'], was['created']))
             if key['kept']:
                 self.module.warn(f"AccessKey {key['id']} of {key['user']} stays active: it was used while this ran")
                 self.result['diff']['after']['keys'][key['id']] = f"Active, {key['user']}"
@@ -466,6 +481,14 @@ class Binding:
             self.ali.call('ram', 'UpdateAccessKey', UserName=key['user'], UserAccessKeyId=key['id'], Status='Inactive')
             key['status'] = 'Inactive'
         self.result['changed'] = self.result['diff']['before'] != self.result['diff']['after']
+
+
+def age(date):
+    """Days since a date, or more than anybody asks for."""
+    if date == 'never':
+        return float('inf')
+    return (datetime.datetime.now(datetime.timezone.utc).date()
+            - datetime.datetime.strptime(date, '%Y-%m-%d').date()).days
 
 
 def trusts_ecs(document):
@@ -486,17 +509,14 @@ def main():
             ALI_ARGS,
             name=dict(type='str', required=True),
             system_policies=dict(type='list', elements='str', default=[]),
-            custom_policies=dict(type='list', elements='dict', default=[], options=dict(
-                name=dict(type='str', required=True),
-                document=dict(type='dict'),
-            )),
+            custom_policies=dict(type='dict', default={}),
             exclusive=dict(type='bool', default=True),
             instances=dict(type='list', elements='str', default=[]),
             instance_tags=dict(type='dict', default={}),
             metadata_tokens=dict(type='bool', default=True),
             prove=dict(type='list', elements='dict', default=[], options=dict(
-                action=dict(type='str', required=True),
-                resource=dict(type='str', default='*'),
+                actions=dict(type='list', elements='str', required=True),
+                resources=dict(type='list', elements='str', default=['*']),
             )),
             allow_admin=dict(type='bool', default=False),
             allow_admin_reason=dict(type='str'),
@@ -508,12 +528,12 @@ def main():
         supports_check_mode=True,
     )
     binding = Binding(module)
-    with binding.ali.telling(binding.progress):
+    with binding.ali.telling():
         binding.read()
-    binding.judge()
-    binding.plan()
-    if binding.result['changed'] and not module.check_mode:
-        binding.apply()
+        binding.judge()
+        binding.plan()
+        if binding.result['changed'] and not module.check_mode:
+            binding.apply()
     if binding.arn:
         binding.result['role'] = binding.arn
     module.exit_json(**binding.result)

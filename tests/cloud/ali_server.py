@@ -257,11 +257,9 @@ class AliServer(ThreadingHTTPServer):
 
     def user(self, name: str, console: bool = False, mfa: bool = False, keys: dict | None = None) -> None:
         """keys: id: days since it was last used, or None."""
-        self.users[name] = {
-            "console": console,
-            "mfa": mfa,
-            "keys": {key: {"Status": "Active", "used": used} for key, used in (keys or {}).items()},
-        }
+        made = {"Status": "Active", "CreateDate": days_ago(400)}
+        keys = {key: {**made, "used": used} for key, used in (keys or {}).items()}
+        self.users[name] = {"console": console, "mfa": mfa, "keys": keys}
 
     def key_status(self, key: str) -> str | None:
         return next((one["keys"][key]["Status"] for one in self.users.values() if key in one["keys"]), None)
@@ -432,7 +430,8 @@ class AliServer(ThreadingHTTPServer):
 
     def ram_ListAccessKeys(self, UserName):
         keys = self.one_user(UserName)["keys"]
-        told = [{"AccessKeyId": key, "Status": one["Status"], "CreateDate": days_ago(400)} for key, one in keys.items()]
+        told = [{"AccessKeyId": key, **{name: one[name] for name in ("Status", "CreateDate")}}
+                for key, one in keys.items()]
         return {"AccessKeys": {"AccessKey": told}}
 
     def one_key(self, user: str, key: str) -> dict:
@@ -530,12 +529,18 @@ class AliServer(ThreadingHTTPServer):
         following = str(begin + self.page) if begin + self.page < len(found) else ""
         return {"Instances": {"Instance": told}, "NextToken": following, "TotalCount": len(found)}
 
-    def ecs_DescribeInstanceRamRole(self, RegionId, InstanceIds, PageSize="10"):
-        ids = json.loads(InstanceIds)
+    def ecs_DescribeInstanceRamRole(self, RegionId, InstanceIds="", RamRoleName="", PageNumber="1", PageSize="10"):
+        ids = json.loads(InstanceIds) if InstanceIds else sorted(self.instances)
         if len(ids) > 50 or int(PageSize) > 50:
             raise Refusal(400, "InvalidInstanceIds.Malformed", "The specified instanceIds are not valid.")
-        told = [{"InstanceId": key, "RamRoleName": self.instances[key]["role"] or ""} for key in ids]
-        return {"InstanceRamRoleSets": {"InstanceRamRoleSet": told[: int(PageSize)]}, "TotalCount": len(told)}
+        told = [
+            {"InstanceId": key, "RamRoleName": self.instances[key]["role"] or ""}
+            for key in ids
+            if not RamRoleName or self.instances[key]["role"] == RamRoleName
+        ]
+        begin = (int(PageNumber) - 1) * int(PageSize)
+        page = told[begin : begin + int(PageSize)]
+        return {"InstanceRamRoleSets": {"InstanceRamRoleSet": page}, "TotalCount": len(told)}
 
     def change_role(self, verb: str, key: str, role: str) -> dict:
         one = self.instances.get(key)

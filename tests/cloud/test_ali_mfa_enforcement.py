@@ -15,7 +15,7 @@ from alibabacloud_ram20150501.client import Client as Ram
 from alibabacloud_tea_openapi.utils_models import Config
 from harness import ROOT, module
 
-GROUP, POLICY = "rampart-mfa", "rampart-deny-without-mfa"
+GROUP, POLICY = "rampart-people", "rampart-deny-without-mfa"
 OPERATOR = json.loads((ROOT / "docs/policies/alibaba-operator.json").read_text())["Statement"][1]["Action"]
 
 
@@ -84,14 +84,14 @@ def test_whole_enforcement(account):
     assert login.access_key_preference.allow_user_to_manage_access_keys is False
     assert login.mfapreference.allow_user_to_manage_mfadevices is True
     passwords = account.passwords()
-    assert (passwords.minimum_password_length, passwords.max_password_age, passwords.max_login_attemps) == (14, 90, 5)
-    assert passwords.password_reuse_prevention == 5
+    assert (passwords.minimum_password_length, passwords.max_password_age, passwords.max_login_attemps) == (14, 0, 5)
+    assert passwords.password_reuse_prevention == 24
     assert passwords.require_numbers and passwords.require_symbols
     assert passwords.require_lowercase_characters and passwords.require_uppercase_characters
     assert account.members() == ["ann", "ben", "cleo"]
     assert result["console_users"] == ["ann", "ben", "break-glass", "cleo"]
     assert result["without_mfa"] == ["ben", "cleo"] and result["outside"] == ["break-glass"]
-    assert result["account_mfa"] is True
+    assert result["root"] == {"mfa": True}
     denied = account.denied()
     assert denied["Effect"] == "Deny" and denied["Condition"] == {"Bool": {"acs:MFAPresent": ["false"]}}
     assert {"ram:BindMFADevice", "ram:CreateVirtualMFADevice"} <= set(denied["NotAction"])
@@ -112,12 +112,13 @@ def test_door_before_the_inside(account):
 
 def test_settings_of_others_are_kept(account):
     """What the module has no option for stays, though SetPasswordPolicy takes back what is not sent along."""
-    account.server.password.update(PasswordNotContainUserName=True, InitialPasswordAge=3)
+    account.server.password.update(PasswordNotContainUserName=True, InitialPasswordAge=3, MaxPasswordAge=365)
     account.server.preference.update(LoginNetworkMasks="10.0.0.0/8", AllowUserToChangePassword=False)
-    account.run(password_policy={"minimum_length": 20}, session_hours=2, mfa_for_login="adaptive")
+    account.run(minimum_length=20, complexity=False, session_hours=2, mfa_for_login="adaptive")
     passwords, login = account.passwords(), account.login().login_profile_preference
     assert (passwords.password_not_contain_user_name, passwords.initial_password_age) == (True, 3)
-    assert (passwords.minimum_password_length, passwords.max_login_attemps) == (20, 5)
+    assert (passwords.minimum_password_length, passwords.max_password_age) == (20, 365)
+    assert passwords.require_symbols is False
     assert (login.login_network_masks, login.allow_user_to_change_password) == ("10.0.0.0/8", False)
     assert (login.login_session_duration, login.mfaoperation_for_login) == (2, "adaptive")
 
@@ -187,7 +188,7 @@ def test_person_who_is_removed_while_listed(account):
 
 def test_account_itself_without(account):
     account.server.account_mfa = False
-    assert account.run(check=True)["account_mfa"] is False
+    assert account.run(check=True)["root"] == {"mfa": False}
 
 
 def test_trouble_that_passes(account):
@@ -222,4 +223,4 @@ def test_operators_policy_suffices_exactly(account):
 @pytest.mark.parametrize("missing", ["ram:GetAccountMFAInfo", "ram:SetPasswordPolicy", "ram:CreatePolicyVersion"])
 def test_missing_permission_is_named(account, missing):
     result = everything_at_once(account, [action for action in OPERATOR if action != missing])
-    assert result["failed"] and f"needs {missing} on" in result["msg"]
+    assert result["failed"] and f"needs {missing} " in result["msg"] and result["missing_permission"] == missing

@@ -9,7 +9,7 @@ import inspect
 import json
 
 import pytest
-from ali_server import ACCOUNT, REGION, AliServer, Refusal, exists
+from ali_server import ACCOUNT, REGION, AliServer, Refusal, days_ago
 from alibabacloud_ecs20140526 import models as ecs_models
 from alibabacloud_ecs20140526.client import Client as Ecs
 from alibabacloud_ims20190815 import models as ims_models
@@ -24,7 +24,7 @@ BACKUP = {
     "Version": "1",
     "Statement": [{"Effect": "Allow", "Action": "oss:PutObject", "Resource": "acs:oss:*:*:backups/db/*"}],
 }
-PROOF = {"action": "oss:PutObject", "resource": "acs:oss:*:*:backups/db/dump.gz"}
+PROOF = {"actions": ["oss:PutObject"], "resources": ["acs:oss:*:*:backups/db/dump.gz"]}
 
 
 def allow(action, resource="*", **more) -> dict:
@@ -88,7 +88,7 @@ def said(result: dict) -> str:
 
 EVERYTHING = {
     "system_policies": ["AliyunOSSReadOnlyAccess"],
-    "custom_policies": [{"name": "db", "document": BACKUP}],
+    "custom_policies": {"db": BACKUP},
     "instances": ["i-1", "db2"],
     "instance_tags": {"role": "db", "stage": "live"},
     "prove": [PROOF],
@@ -133,12 +133,14 @@ def test_whole_binding(account):
     assert account.keys("backup") == {"LTAI-old": "Inactive", "LTAI-new": "Active", "LTAI-never": "Inactive"}
     kept = {key["id"]: (key["kept"], key["last_used"]) for key in result["keys"]}
     assert kept["LTAI-new"][0] == "used within 90 days" and kept["LTAI-never"] == ("", "never")
+    assert result["proved"] == ["oss:PutObject on acs:oss:*:*:backups/db/dump.gz"]
     assert "LTAI-new" in said(result)
     assert "not-a-secret" not in json.dumps(result)
 
     again = account.run(**EVERYTHING)
     assert not again["changed"] and not again["failed"] and account.server.writes == []
     assert again["diff"]["before"] == again["diff"]["after"] == result["diff"]["after"]
+    assert account.run(**{**EVERYTHING, "instances": []})["elsewhere"] == ["i-1", "i-2"]
 
 
 def test_order(account):
@@ -147,8 +149,8 @@ def test_order(account):
     account.run(**EVERYTHING)
     order = [action for action in account.server.writes if action != "ModifyInstanceMetadataOptions"]
     assert order == [
-        "CreatePolicyVersion",
         *["AttachPolicyToRole"] * 2,
+        "CreatePolicyVersion",
         "AttachInstanceRamRole",
         "DetachInstanceRamRole",
         *["AttachInstanceRamRole"] * 6,
@@ -158,7 +160,7 @@ def test_order(account):
     ]
     steps = [action for dummy, action, dummy in account.server.calls]
     proof = len(steps) - 1 - steps[::-1].index("ListPoliciesForRole")
-    assert steps.index("AttachPolicyToRole") < proof < steps.index("AttachInstanceRamRole")
+    assert steps.index("AttachPolicyToRole") < proof < steps.index("CreatePolicyVersion")
 
 
 def test_new_role_that_is_not_known_everywhere_yet(account):
@@ -190,10 +192,10 @@ def test_administrators_policies_are_refused(account, name):
 
 def test_documents_are_judged_not_names(account):
     account.server.custom("harmless-reader", allow(["ram:AttachPolicyToRole", "oss:Get*"]))
-    result = account.run(custom_policies=[{"name": "harmless-reader"}])
+    result = account.run(custom_policies={"harmless-reader": None})
     assert result["failed"] and "ram:AttachPolicyToRole on Resource *" in result["msg"]
     account.server.custom("AdministratorAccess", BACKUP)
-    assert not account.run(custom_policies=[{"name": "AdministratorAccess"}])["failed"]
+    assert not account.run(custom_policies={"AdministratorAccess": None})["failed"]
     assert account.policies() == ["Custom/AdministratorAccess"]
 
 
@@ -206,19 +208,24 @@ def test_administrator_with_a_reason(account):
 
 def test_what_is_not_proven_changes_nothing(account):
     furnish(account)
-    more = {"action": "oss:DeleteObject", "resource": "acs:oss:*:*:x"}
+    more = {"actions": ["oss:DeleteObject"], "resources": ["acs:oss:*:*:x"]}
     result = account.run(**{**EVERYTHING, "prove": [PROOF, more]})
-    assert result["failed"] and "oss:DeleteObject on acs:oss:*:*:x for certain. Nothing was changed" in result["msg"]
+    assert result["failed"] and "oss:DeleteObject on acs:oss:*:*:x for certain" in result["msg"]
+    assert result["msg"].endswith("Nothing was changed.") and result["done"] == []
     assert account.server.writes == [] and not result["changed"]
 
 
 def test_proof_by_what_is_in_force_after_granting(account):
-    """Somebody else writes the policy just before the proof: old rights, instances and keys are left."""
+    """Somebody else writes a policy just before the proof: old rights, instances and keys are left."""
     furnish(account)
-    account.server.before["AttachPolicyToRole"] = [lambda: account.server.custom("db", allow("oss:GetObject"))]
-    result = account.run(**EVERYTHING)
-    assert result["failed"] and "Old rights were left in place" in result["msg"] and result["done"] == "grant"
-    assert "Custom/kept-too-long" in account.policies()
+    account.server.custom("theirs", allow("log:PostLogs", "acs:log:*:*:*"))
+    narrower = allow("log:PostLogs", "acs:log:*:*:project/other")
+    account.server.before["AttachPolicyToRole"] = [lambda: account.server.custom("theirs", narrower)]
+    proof = {"actions": ["log:PostLogs"], "resources": ["acs:log:*:*:project/db"]}
+    result = account.run(**{**EVERYTHING, "custom_policies": {"db": BACKUP, "theirs": None}, "prove": [PROOF, proof]})
+    assert result["failed"] and "could not do log:PostLogs on acs:log:*:*:project/db for certain" in result["msg"]
+    assert result["done"] == [f"AttachPolicyToRole {name} db" for name in ("db", "theirs", "AliyunOSSReadOnlyAccess")]
+    assert "Custom/kept-too-long" in account.policies() and account.document() != BACKUP
     assert account.role_of("i-2") == "former" and account.keys("backup")["LTAI-old"] == "Active"
 
 
@@ -266,15 +273,15 @@ def test_shared_policy_is_told(account):
     account.server.role("db", "Custom/db")
     account.server.role("web", "Custom/db")
     assert "changes for all who have it: role db, role web" in said(
-        account.run(custom_policies=[{"name": "db", "document": BACKUP}]))
+        account.run(custom_policies={"db": BACKUP}))
 
 
 def test_instance_keeps_its_former_role_if_the_new_one_fails(account):
     furnish(account)
     refusal = Refusal(400, "QuotaExceeded.InstanceRamRole", "Too many.")
     account.server.faults["AttachInstanceRamRole"] = [refusal]
-    result = account.run(custom_policies=[{"name": "db", "document": BACKUP}], instances=["i-2"])
-    assert result["failed"] and "i-2 has its former role former again" in result["msg"] and result["done"] == "prove"
+    result = account.run(custom_policies={"db": BACKUP}, instances=["i-2"])
+    assert result["failed"] and "i-2 has its former role former again" in result["msg"]
     assert account.role_of("i-2") == "former" and "Custom/kept-too-long" in account.policies()
 
 
@@ -302,10 +309,17 @@ def test_instances_that_are_not_clear(account, instances, words):
 
 def test_keys(account):
     """The key that the run works with stays; unused_days 0 takes all others."""
-    account.server.user("operator", keys={"LTAI-operator": 500, "LTAI-new": 1})
+    account.server.user("operator", keys={"LTAI-operator": 500, "LTAI-new": 1, "LTAI-fresh": None})
+    account.server.users["operator"]["keys"]["LTAI-new"]["Status"] = "Inactive"
+    account.server.users["operator"]["keys"]["LTAI-fresh"]["CreateDate"] = days_ago(2)
+    result = account.run(retire_keys=["operator"])
+    assert [key["kept"] for key in result["keys"]] == ["made within 90 days", "", "this runs with it"]
+    assert result["diff"]["before"]["keys"] == result["diff"]["after"]["keys"]
+    account.server.users["operator"]["keys"]["LTAI-new"]["Status"] = "Active"
     result = account.run(retire_keys=["operator"], unused_days=0)
-    assert account.keys("operator") == {"LTAI-operator": "Active", "LTAI-new": "Inactive"}
-    assert [key["kept"] for key in result["keys"]] == ["", "this runs with it"]
+    keys = {"LTAI-operator": "Active", "LTAI-new": "Inactive", "LTAI-fresh": "Inactive"}
+    assert account.keys("operator") == keys
+    assert [key["kept"] for key in result["keys"]] == ["", "", "this runs with it"]
     assert "no such RAM user: nobody" in account.run(retire_keys=["nobody"])["msg"]
 
 
@@ -339,8 +353,7 @@ def test_trouble_that_does_not_pass(account):
     result = account.run(**EVERYTHING)
     assert result["failed"] and "ram:AttachPolicyToRole was throttled again and again" in result["msg"]
     assert len(account.server.faults["AttachPolicyToRole"]) == 4  # six tries
-    assert result["done"] == "nothing" and result["changed"]  # the policy's new version
-    assert account.role_of("i-2") == "former"
+    assert result["done"] == [] and not result["changed"] and account.role_of("i-2") == "former"
 
 
 def test_another_is_first(account):
@@ -349,10 +362,9 @@ def test_another_is_first(account):
     server.before["CreatePolicy"] = [lambda: server.custom("db", allow("oss:GetObject"))]
     server.before["CreateRole"] = [lambda: server.role("db")]
     server.before["AttachPolicyToRole"] = [lambda: server.roles["db"]["policies"].add(("Custom", "db"))]
-    result = account.run(custom_policies=[{"name": "db", "document": BACKUP}])
+    result = account.run(custom_policies={"db": BACKUP})
     assert not result["failed"], result
     assert account.document() == BACKUP and account.policies() == ["Custom/db"]
-    assert exists("Role").code == "EntityAlreadyExists.Role"
 
 
 # who asks
@@ -398,7 +410,7 @@ def everything_at_once(account, actions) -> dict:
     result = account.run(env=env, **EVERYTHING)
     if result["failed"]:
         return result
-    return account.run(env=env, name="fresh", custom_policies=[{"name": "fresh", "document": BACKUP}])
+    return account.run(env=env, name="fresh", custom_policies={"fresh": BACKUP})
 
 
 def test_operators_policy_suffices_exactly(account):
@@ -411,7 +423,7 @@ def test_operators_policy_suffices_exactly(account):
 @pytest.mark.parametrize("missing", ["ram:GetRole", "ram:UpdateRole", "ecs:AttachInstanceRamRole", "ram:PassRole"])
 def test_missing_permission_is_named(account, missing):
     result = everything_at_once(account, [action for action in OPERATOR if action != missing])
-    assert result["failed"] and f"needs {missing} on" in result["msg"]
+    assert result["failed"] and f"needs {missing} " in result["msg"] and result["missing_permission"] == missing
 
 
 # the server itself
@@ -460,7 +472,7 @@ def test_calls_are_what_the_sdks_know(account):
     furnish(account)
     account.run(**EVERYTHING)
     calls = list(account.server.calls)
-    account.run(name="fresh", custom_policies=[{"name": "fresh", "document": BACKUP}])
+    account.run(name="fresh", custom_policies={"fresh": BACKUP})
     calls += account.server.calls
     account.server.user("al", console=True)
     account.server.calls.clear()
