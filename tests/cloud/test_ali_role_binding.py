@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import re
+import subprocess
 
 import pytest
+import yaml
 from ali_server import ACCOUNT, REGION, AliServer, Refusal, days_ago
 from alibabacloud_ecs20140526 import models as ecs_models
 from alibabacloud_ecs20140526.client import Client as Ecs
@@ -17,7 +21,7 @@ from alibabacloud_ram20150501 import models as ram_models
 from alibabacloud_ram20150501.client import Client as Ram
 from alibabacloud_tea_openapi.utils import Utils
 from alibabacloud_tea_openapi.utils_models import Config
-from harness import ROOT, module
+from harness import COLLECTIONS, ROOT, module
 
 OPERATOR = json.loads((ROOT / "docs/policies/alibaba-operator.json").read_text())["Statement"][0]["Action"]
 BACKUP = {
@@ -486,3 +490,36 @@ def test_calls_are_what_the_sdks_know(account):
         source = inspect.getsource(request.to_map) if request else ""
         for name in params:
             assert f"result['{name.split('.')[0]}']" in source, (product, action, name)
+
+
+def test_playbook(account, tmp_path):
+    """The variables of the page on Alibaba Cloud, through the playbook; each option of the modules is in it."""
+    page = (ROOT / "docs/cloud-alibaba.md").read_text()
+    (variables,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "inventory.yml").write_text("db: {hosts: {db1: , db2: }}\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text(f"{variables}\ncloud_ali_endpoint: {account.server.url}\n")
+    for number in (1, 2):
+        account.server.instance(f"i-{number}", f"db{number}")
+    account.server.user("db-backup", keys={"LTAI-old": 200})
+    account.server.user("ann", console=True)
+    account.server.user("break-glass", console=True)
+    done = subprocess.run(
+        ["ansible-playbook", "-i", tmp_path / "inventory.yml", ROOT / "playbooks/cloud_identity.yml"],
+        env={**os.environ, **account.env, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert account.policies() == ["Custom/db-backup", "System/AliyunLogReadOnlyAccess"]
+    assert [account.role_of(f"i-{number}") for number in (1, 2)] == ["db", "db"]
+    assert account.keys("db-backup") == {"LTAI-old": "Inactive"}
+    assert account.server.groups["rampart-people"]["users"] == {"ann"}
+
+    (play,) = yaml.safe_load((ROOT / "playbooks/cloud_identity.yml").read_text())
+    for name in ("ali_role_binding", "ali_mfa_enforcement"):
+        (passed,) = [task[f"rampart.hardening.{name}"] for task in play["tasks"] if f"rampart.hardening.{name}" in task]
+        documentation = (ROOT / f"plugins/modules/{name}.py").read_text().split("r'''")[1].split("'''")[0]
+        assert set(yaml.safe_load(documentation)["options"]) <= set(passed)
