@@ -321,13 +321,13 @@ class Binding:
 
     def judge(self):
         """Refuse an administrator's rights, and what does not suffice; before anything is written."""
-        admin = {one: why for one, why in ((one, admin_like(self.after_documents[one])) for one in
-                                           sorted(self.after_documents)) if why}
+        judged = {one: admin_like(document) for one, document in sorted(self.after_documents.items())}
+        admin = {one: why for one, why in judged.items() if why}
         self.result['admin'] = {'policies': admin, 'reason': self.params['allow_admin_reason']}
         new = [f"{one} ({'; '.join(why)})" for one, why in admin.items() if one in self.wanted]
         if new and not self.params['allow_admin']:
             self.ali.refuse(f"makes an administrator: {', '.join(new)}; name narrower policies, or set allow_admin and "
-                        'allow_admin_reason')
+                            'allow_admin_reason')
         for one in sorted(set(admin) - set(self.wanted)):
             self.module.warn(f'the role keeps {one}, which makes it an administrator, as exclusive is false')
         self.prove(self.after_documents.values())

@@ -108,7 +108,7 @@ class AliServer(ThreadingHTTPServer):
         self.calls: list[tuple[str, str, dict]] = []
         self.used = set()  # permissions that were looked at and there
         self.nonces = set()
-        self.faults: dict[str, list] = {}  # action: refusals to give first; ("after", refusal) does it all the same
+        self.faults: dict[str, list] = {}  # action: errors to give first; ("after", error) does it all the same
         self.before: dict[str, list] = {}  # action: what somebody else does just before it
         self.lag: dict[str, int] = {}  # role: how many calls do not know it yet
 
@@ -231,7 +231,7 @@ class AliServer(ThreadingHTTPServer):
         self.authorize(who, product, action, resource)
         self.calls.append((product, action, params))
         fault = self.faults[action].pop(0) if self.faults.get(action) else None
-        if isinstance(fault, Refusal):
+        if isinstance(fault, Exception):
             raise fault
         if self.lag.get(params.get("RoleName", params.get("RamRoleName")), 0) and action != "CreateRole":
             self.lag[params.get("RoleName", params.get("RamRoleName"))] -= 1
@@ -600,6 +600,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             try:
                 status, told = 200, self.server.answer(self, body)
+            except ConnectionError:
+                self.close_connection = True  # without a word
+                return
             except Refusal as exc:
                 headers, status = exc.headers, exc.status
                 told = {"Code": exc.code, "Message": exc.message, "HostId": "127.0.0.1", **exc.more}

@@ -328,7 +328,7 @@ def test_keys(account):
 
 
 def test_trouble_that_passes(account):
-    """Throttled, unavailable, an answer lost after the deed, an instance that is still starting."""
+    """Throttled, unavailable, no answer, one lost after the deed, an instance that is still starting."""
     furnish(account)
     server = account.server
     throttled = Refusal(400, "Throttling.User", "Request was denied due to user flow control.")
@@ -338,6 +338,8 @@ def test_trouble_that_passes(account):
     server.instances["i-1"]["status"] = "Starting"
     for action, faults in {
         "GetRole": [throttled], "DescribeInstances": [busy, busy], "ListPoliciesForRole": [down],
+        "ListAccessKeys": [Refusal(502, "BadGateway", "A code that nobody heard of.")],
+        "GetAccessKeyLastUsed": [ConnectionError()],
         "CreatePolicyVersion": [lost], "AttachPolicyToRole": [lost], "DetachPolicyFromRole": [lost],
         "DetachInstanceRamRole": [lost], "AttachInstanceRamRole": [lost], "UpdateAccessKey": [lost],
     }.items():  # fmt: skip
