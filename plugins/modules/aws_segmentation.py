@@ -238,6 +238,7 @@ class Segmentation:
     def __init__(self, module):
         self.module, self.policy, self.prefix = module, module.params["policy"], module.params["prefix"]
         self.aws = Aws(module)
+        self.stuck = set()  # groups that Amazon does not let go of
 
     # --- what is there
 
@@ -279,11 +280,16 @@ class Segmentation:
                 state.ids[key] = key[1]
         attached = {key for found in state.interfaces.values() for key in found["groups"]}
         state.rules = {key: {} for key in state.ids if key[0] == "segment" or key in attached}
-        ids = sorted(state.ids[key] for key in state.rules)
+        state.used = set(self.stuck)
+        stale = sorted(group for group, name in segments.items() if name not in self.policy["segments"])
+        ids = sorted(state.ids[key] for key in (state.ids if stale else state.rules))
         for found in self.list("describe_security_group_rules", "SecurityGroupRules", {"group-id": ids}):
-            key = group_key(found["GroupId"], segments)
-            state.rules[key][found["SecurityGroupRuleId"]] = existing_rule(found, segments)
-        if stale := sorted(group for group, name in segments.items() if name not in self.policy["segments"]):
+            key, rule = group_key(found["GroupId"], segments), existing_rule(found, segments)
+            if key in state.rules:
+                state.rules[key][found["SecurityGroupRuleId"]] = rule
+            if key[0] == "group" and rule[4] == "segment":
+                state.used.add(rule[4:])
+        if stale:
             for found in self.list("describe_network_interfaces", "NetworkInterfaces", {"group-id": stale}):
                 if found["NetworkInterfaceId"] not in state.interfaces:
                     state.used |= {group_key(group["GroupId"], segments) for group in found["Groups"]}
@@ -332,6 +338,8 @@ class Segmentation:
             self.refuse(f"there is no running instance or network interface for {named} in this region")
 
     def refuse(self, why):
+        if self.aws.done:
+            self.aws.fail(f"Stopped: {why}.")
         self.module.fail_json(msg=f"Refused before anything was changed: {why}.")
 
     # --- what stands against it
@@ -545,10 +553,12 @@ class Segmentation:
                         )
                     )  # fmt: skip
         for key in plan.delete:
-            self.write(
+            gone = self.write(
                 f"deleted {self.group(state, key)}", "delete_security_group", GroupId=state.ids[key],
                 absent=("InvalidGroup.NotFound", "DependencyViolation"),
             )  # fmt: skip
+            if gone is None:
+                self.stuck.add(key)
         return all(done)
 
     def run(self):
@@ -568,6 +578,7 @@ class Segmentation:
         if changed and not self.module.check_mode:
             state = self.apply()
             changed = bool(self.aws.done)
+            result["left"] = sorted({*result["left"], *(self.name(key[1]) for key in self.stuck)})
         result["segments"] = {
             name: {"group": state.ids.get(("segment", name), ""), "name": self.name(name), "hosts": hosts}
             for name, hosts in self.policy["segments"].items()
