@@ -266,7 +266,8 @@ class Plan:
         same = {name for name, one in self.rules.items() if name in there and rule_key(there[name]) == rule_key(one)}
         self.missing = {name: self.rules[name] for name in self.rules if name not in same}
         self.undeclared = {name: one for name, one in there.items() if name not in same}
-        self.nsg = state.nsg is None or bool(self.missing or self.undeclared)
+        failed = state.nsg and state.nsg["properties"].get("provisioningState") == "Failed"
+        self.nsg = state.nsg is None or bool(failed or self.missing or self.undeclared)
         self.join, self.leave, self.attach, self.groups = {}, {}, {}, {}
         ours = {group["id"].lower(): name for name, group in state.groups.items()}
         for nic, found in state.nics.items():
