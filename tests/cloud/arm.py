@@ -26,7 +26,7 @@ what was asked and by whom; `self.authorize(request, action, scope)` refuses as 
   too.
 - Long-running operations: 201 or 200 (PUT, PATCH) or 202 (DELETE) with Azure-AsyncOperation, InProgress for
   `polls` times. Meanwhile provisioningState is Updating and another write answers 409 AnotherOperationInProgress.
-- Faults: `fail("PUT", "securityRules", 429, "TooManyRequests", headers={"Retry-After": "0"}, times=2)`; with
+- Faults: `fail("PUT", "securityRules", 429, "TooManyRequests", headers=SOON, times=2)`; with
   `operation=True` the write is accepted and its operation ends as Failed.
 - Races: `before("PUT", "networkSecurityGroups", function)` calls function(request) once, before that request is looked
   at: what it does with put() is what a second writer did in between.
@@ -48,6 +48,7 @@ from typing import ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 SECRET = "not-a-secret"
+SOON = {"x-ms-retry-after-ms": "10"}
 
 
 class ArmError(Exception):
@@ -182,7 +183,7 @@ class ArmServer:
             f"{self.url}/subscriptions/{subscription}/providers/{kind(path).split('/')[0]}/locations/westeurope"
             f"/operations/{name}?api-version={request.query['api-version']}"
         )
-        return {"Azure-AsyncOperation": url, "Retry-After": "0"}, fault is not None
+        return {"Azure-AsyncOperation": url, **SOON}, fault is not None
 
     # --- how it answers
 
@@ -258,7 +259,7 @@ class ArmServer:
             raise ArmError(404, "NotFound", "There is no such operation.")
         if operation["left"] > 0:
             operation["left"] -= 1
-            return 200, {"status": "InProgress"}, {"Retry-After": "0"}
+            return 200, {"status": "InProgress"}, SOON
         resource = self.store.get(operation["path"])
         if resource and resource["properties"].get("provisioningState") == "Updating":
             resource["properties"]["provisioningState"] = "Failed" if operation["fault"] else "Succeeded"
