@@ -25,10 +25,6 @@ options:
     type: list
     elements: str
     default: []
-  level:
-    description: The host's C(hardening_level).
-    type: int
-    default: 1
   length:
     description: The least length of a password.
     type: int

@@ -177,6 +177,8 @@ class Planner:
     def plan(self):
         host = self.host
         self.check_wishes()
+        if self.on('databases'):
+            self.databases()
         disabled = self.to_disable()
         adopted = [name for name in self.logins(disabled) if name not in disabled]
         self.disabled = set(disabled)
@@ -207,6 +209,32 @@ class Planner:
             active=[argv + ['check'] + rest for argv, rest in ended],
             activate=caches + skeletons + [argv + ['end'] + rest for argv, rest in ended], revert=caches,
             extra_result=dict(actions=self.actions, adopted=adopted, notes=self.notes))
+
+    def databases(self):
+        """Name what does not fit in the account databases: only people know which of two is right."""
+        host, found = self.host, []
+        for what, table, column in (('the uid', host.passwd, 2), ('the account', host.passwd, 0),
+                                    ('the gid', host.group, 2), ('the group', host.group, 0)):
+            words = [row[column] for row in table if what != 'the uid' or row[2] != '0']  # that is accounts.uid0
+            found += [f'{what} {word} is there twice' for word in dict.fromkeys(words) if words.count(word) > 1]
+        known = {row[2]: row[0] for row in host.group}
+        found += [f'the group {row[0]} has the gid of root' for row in host.group if row[2] == '0' and row[0] != 'root']
+        for name, secret, uid, gid, home in ([*row[:4], row[5]] for row in host.passwd):
+            if gid not in known and not (gid.isdigit() and self.known('group', int(gid))):
+                found.append(f'the group {gid} of {name} does not exist')
+            if secret[:1] not in ('x', '*', '!', ''):
+                found.append(f'the password of {name} is in /etc/passwd, which everybody reads')
+            if gid == '0' and uid != '0' and name not in ('sync', 'shutdown', 'halt', 'operator'):
+                found.append(f'{name} is in the group of root')
+            if known.get(gid) == 'shadow':
+                found.append(f'{name} is in the group shadow')
+            if host.human(name) and host.has_shell(name) and not host.lstat(home):
+                found.append(f'the home of {name} does not exist')
+        members = host.group.get('shadow')
+        found += [f'{name} is in the group shadow' for name in (members[3].split(',') if members else ()) if name]
+        found += [f'the password of {row[0]} was changed in the future' for row in host.shadow
+                  if row[2].isdigit() and int(row[2]) > host.today]
+        self.notes += found
 
     def check_wishes(self):
         """Refuse what the inventory cannot have meant."""
@@ -755,6 +783,10 @@ class Planner:
                                   name in ('rootpw', 'targetpw', 'runaspw') and value is not None)
         if self.on('sudo_pty'):
             sudoers.drop_defaults(lambda mark, whom, name, value: name == 'use_pty' and value is None and mark != '!')
+        if self.on('sudo_path'):
+            sudoers.drop_defaults(lambda mark, whom, name, value: name == 'ignore_dot' and value is None)
+        if self.on('sudo_negations'):
+            self.negations()
         if self.on('sudo_log'):
             sudoers.drop_defaults(lambda mark, whom, name, value: name == 'logfile' and value is None and not mark)
         if self.on('sudo_timeout'):
@@ -781,6 +813,17 @@ class Planner:
                 self.params['sudo_log'], '\n    '.join(rules)), '0644', 0, 0)
         else:
             self.absent('/etc/logrotate.d/rampart-sudo')
+
+    def negations(self):
+        """Name the rules that forbid single commands: a copy of the program, or a shell, gets around them."""
+        for path, line in self.sudoers.lines('rule'):
+            commands = [item.command for dummy, items in line.value.parts for item in items]
+            if any(one.startswith('!') and one != '!ALL' for one in commands):
+                self.notes.append(f'{path} forbids single commands, which is easily got around: {line.value}')
+        for path, line in self.sudoers.lines('alias'):
+            for name, members in line.value[1] if line.value[0] in ('Cmnd_Alias', 'Cmd_Alias') else ():
+                if any(member.startswith('!') for member in members):
+                    self.notes.append(f'{path} forbids single commands, which is easily got around: {name}')
 
     def undeclared(self, rights, disabled):
         """Refuse by name who could become root and is not declared; a rule for everybody is named once."""
@@ -825,6 +868,8 @@ class Planner:
                   for setting in line.value[2] if not line.value[0]}
         if self.on('sudo_pty'):
             lines.append('Defaults use_pty')
+        if self.on('sudo_path'):
+            lines.append('Defaults ignore_dot')
         if self.on('sudo_log') and 'logfile' not in theirs:
             lines.append('Defaults logfile="{}"'.format(self.params['sudo_log']))
         if self.on('sudo_timeout') and 'timestamp_timeout' not in theirs:

@@ -21,6 +21,11 @@ WANTED = (
     ('kernel.network', 'net.ipv4.conf.*.accept_source_route', '0', ''),
     ('kernel.network', 'net.ipv4.conf.*.rp_filter', '1', ''),
     ('kernel.network', 'net.ipv4.conf.*.log_martians', '1', ''),
+    ('kernel.network', 'net.ipv4.conf.*.accept_local', '0', ''),
+    ('kernel.network', 'net.ipv4.conf.*.route_localnet', '0', ''),
+    ('kernel.network', 'net.ipv4.conf.*.proxy_arp', '0', ''),
+    ('kernel.network', 'net.ipv4.conf.*.bootp_relay', '0', ''),
+    ('kernel.network', 'net.ipv4.conf.*.shared_media', '0', ''),
     ('kernel.network', 'net.ipv4.icmp_echo_ignore_broadcasts', '1', ''),
     ('kernel.network', 'net.ipv4.icmp_ignore_bogus_error_responses', '1', ''),
     ('kernel.network', 'net.ipv4.tcp_syncookies', '1', 'high'),
@@ -28,6 +33,12 @@ WANTED = (
     ('kernel.network', 'net.ipv6.conf.*.accept_redirects', '0', ''),
     ('kernel.network', 'net.ipv6.conf.*.accept_source_route', '0', 'low'),
     ('kernel.router_advertisements', 'net.ipv6.conf.*.accept_ra', '0', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.autoconf', '0', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.max_addresses', '1', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.router_solicitations', '0', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.accept_ra_defrtr', '0', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.accept_ra_pinfo', '0', ''),
+    ('kernel.router_advertisements', 'net.ipv6.conf.*.accept_ra_rtr_pref', '0', ''),
     ('kernel.forwarding', 'net.ipv4.ip_forward', '0', ''),
     ('kernel.forwarding', 'net.ipv6.conf.*.forwarding', '0', ''),
     ('kernel.memory', 'kernel.randomize_va_space', '2', 'high'),
@@ -45,13 +56,26 @@ WANTED = (
     ('kernel.bpf', 'kernel.unprivileged_bpf_disabled', '1', ''),
     ('kernel.bpf', 'net.core.bpf_jit_harden', '2', 'high'),
     ('kernel.kexec', 'kernel.kexec_load_disabled', '1', 'high'),
+    # in this order: the rate cannot be set while the share is 0 or 100
+    ('kernel.perf', 'kernel.perf_cpu_time_max_percent', '1', ''),
+    ('kernel.perf', 'kernel.perf_event_max_sample_rate', '1', ''),
     ('kernel.sysrq', 'kernel.sysrq', '0', 'low'),
     ('kernel.user_namespaces', 'kernel.unprivileged_userns_clone', '0', 'low'),
     ('kernel.core_dumps', 'fs.suid_dumpable', '0', 'low'),
+    ('kernel.core_dumps', 'kernel.core_uses_pid', '1', 'high'),
 )
 # Programs that make a sandbox of their own for whoever starts them
 SANDBOXES = {'bubblewrap': '/usr/bin/bwrap', 'flatpak': '/usr/bin/flatpak', 'chromium': '/usr/bin/chromium',
              'firejail': '/usr/bin/firejail', 'apptainer': '/usr/bin/apptainer'}
+# What mounts images or layers of them, besides container engines: snaps, live systems, chroots, system extensions
+IMAGES = ('/usr/bin/snap', '/var/lib/snapd', '/run/live', '/run/casper', '/etc/overlayroot.conf', '/etc/schroot',
+          '/ostree', '/usr/bin/buildah', '/usr/bin/nerdctl', '/etc/extensions', '/var/lib/extensions/*',
+          '/run/extensions/*')
+# Systems below /var: what is set-id or a device in them has to work
+ROOTS = ('/var/lib/lxc/*/rootfs', '/var/lib/machines/*', '/var/lib/incus', '/var/lib/lxd', '/var/lib/docker/vfs',
+         '/var/lib/schroot/chroots/*', '/var/cache/pbuilder/*', '/var/*/dev/null', '/var/*/*/dev/null',
+         '/var/*/*/*/dev/null')
+BALANCERS = ('/etc/keepalived', '/etc/ha.d', '/usr/sbin/ipvsadm', '/usr/sbin/ldirectord', '/usr/sbin/pppd')
 CRASH_DUMPS = ('/etc/default/kdump-tools', '/etc/kdump.conf')
 RTF_DEFAULT_BY_ADVERTISEMENT = 0x00040000
 FORCE_COMPLAIN = '/etc/apparmor.d/force-complain'
@@ -144,7 +168,7 @@ def mounts():
     found = {}
     for line in lines('/proc/self/mountinfo'):
         fields = line.split()
-        if len(fields) > 5 and fields[4].count('/') <= 2:
+        if len(fields) > 5 and fields[4].count('/') <= 3:
             found[fields[4]] = fields[5].split(',')
     return found
 
@@ -178,9 +202,12 @@ def apparmor():
 
 
 def needs():
-    """What on the host needs what we would take away: {sandboxes, crash_dumps, dkms, azure}."""
+    """What needs what we would take away: {sandboxes, crash_dumps, images, balancers, roots, dkms, azure}."""
+    def there(patterns):
+        return [path for pattern in patterns for path in sorted(glob.glob(pattern))]
     return {'sandboxes': [name for name, path in SANDBOXES.items() if os.path.exists(path)],
-            'crash_dumps': [path for path in CRASH_DUMPS if os.path.exists(path)],
+            'crash_dumps': there(CRASH_DUMPS), 'images': there(IMAGES), 'balancers': there(BALANCERS),
+            'roots': there(ROOTS)[:3] if os.path.ismount('/var') else [],
             'dkms': sorted({path.split('/')[4] for path in glob.glob('/var/lib/dkms/*/*/source')}),
             'azure': os.path.exists('/var/lib/waagent')}
 

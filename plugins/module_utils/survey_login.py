@@ -21,6 +21,7 @@ SHARED = (
     "/etc/security/pwquality.conf",
     "/etc/security/faillock.conf",
     "/etc/pam.d/su",
+    "/etc/shells",
     "/etc/issue",
     "/etc/issue.net",
     "/etc/motd",
@@ -28,6 +29,8 @@ SHARED = (
 STRONG = ("$y$", "$gy$", "$7$", "$6$", "$5$", "$2a$", "$2b$", "$2y$")
 NO_SHELL = ("", "/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")
 PEOPLE = range(1000, 60000)
+# Files in a home that let others in or hold passwords: {name: the most that it may have; None: it should not be there}
+DOTS = {".netrc": 0o700, ".forward": 0o755, ".rhosts": None, ".shosts": None}
 
 
 def text(path):
@@ -69,14 +72,38 @@ def passwords():
     return found
 
 
+def dots(home, uid):
+    """What is wrong with the DOTS of a home, in words."""
+    found = []
+    for name, most in DOTS.items():
+        path = os.path.join(home, name)
+        try:
+            info = os.lstat(path)
+        except OSError:
+            continue
+        if most is None:
+            found.append(f"{path} lets other hosts in")
+        elif info.st_uid not in (0, uid):
+            found.append(f"{path} belongs to somebody else")
+        elif not stat.S_ISLNK(info.st_mode) and stat.S_IMODE(info.st_mode) & ~most:
+            found.append(f"{path} is open to others ({stat.S_IMODE(info.st_mode):04o})")
+    return found
+
+
 def accounts():
-    """{homes: [{name, path, mode, uid, gid, public}] of people, shells: [{name, shell}] of the system's accounts}."""
-    homes, shells = [], []
+    """Homes and shells.
+
+    {homes: [{name, path, mode, uid, gid, public}] of people, strangers: [what is wrong with whose they are],
+    dots: [what is wrong in them, and in root's], shells: [{name, shell}] of the system's accounts}
+    """
+    homes, shells, strangers, wrong = [], [], [], []
     for line in (read("/etc/passwd") or "").splitlines():
         fields = line.split(":")
         if len(fields) != 7 or not fields[2].isdigit():
             continue
         name, uid, home, shell = fields[0], int(fields[2]), fields[5], fields[6]
+        if uid in PEOPLE or name == "root":
+            wrong += dots(home, uid)
         if uid not in PEOPLE:
             if uid and shell not in NO_SHELL:
                 shells.append({"name": name, "shell": shell})
@@ -85,6 +112,8 @@ def accounts():
             info = os.lstat(home)
         except OSError:
             continue
+        if info.st_uid not in (0, uid):
+            strangers.append(f"{home} is the home of {name} and belongs to uid {info.st_uid}")
         if stat.S_ISDIR(info.st_mode) and info.st_uid == uid and home.count("/") > 1:
             homes.append(
                 {
@@ -96,7 +125,7 @@ def accounts():
                     "public": os.path.isdir(home + "/public_html"),
                 }
             )
-    return {"homes": homes, "shells": shells}
+    return {"homes": homes, "strangers": strangers, "dots": wrong, "shells": shells}
 
 
 def counted():
@@ -117,10 +146,11 @@ def collect():
     Returns::
 
         files: {path: {text, mode}} of SHARED that are there
-        passwords, homes, shells: see the functions above
+        passwords, homes, strangers, dots, shells: see the functions above
         counted: [{file, line}] where failed passwords are counted
         modules: {pwquality, dictionary: whether installed}
         yescrypt: whether common-password hashes with yescrypt
+        remember: whether pam_unix remembers passwords there
         ours: [path] of the profiles that we made
     """
     common = read("/etc/pam.d/common-password") or ""
@@ -134,5 +164,6 @@ def collect():
             "pwquality": any(glob.glob(f"{place}/pam_pwquality.so") for place in WHERE),
             "dictionary": bool(glob.glob("/var/cache/cracklib/cracklib_dict.pwd")),
         },
+        remember=bool(re.search(r"(?m)^password\s.*pam_unix\.so.*\bremember=", common)),
         yescrypt=bool(re.search(r"(?m)^password\s.*pam_unix\.so.*\byescrypt\b", common)),
     )

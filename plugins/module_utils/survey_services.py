@@ -53,6 +53,8 @@ SERVERS = {
     'apache2': ('apache2.service', 'apache2', 'tcp/80 tcp/443'),
     'lighttpd': ('lighttpd.service', 'lighttpd', 'tcp/80 tcp/443'),
     'nginx': ('nginx.service', 'nginx', 'tcp/80 tcp/443'),
+    'journal-remote': ('systemd-journal-remote.socket systemd-journal-remote.service systemd-journal-gatewayd.socket '
+                       'systemd-journal-gatewayd.service', '', 'tcp/19531 tcp/19532'),
     'inetd': ('xinetd.service inetd.service', 'xinetd openbsd-inetd inetutils-inetd', ''),
     'xserver': ('gdm3.service lightdm.service sddm.service xdm.service', 'xserver-xorg-core', ''),
 }

@@ -26,6 +26,7 @@ APT_FILE = "/etc/apt/apt.conf.d/90rampart-tmp"
 MOUNTS_UNIT = "/etc/systemd/system/rampart-mounts.service"
 MOUNTS_WANTED = "/etc/systemd/system/local-fs.target.wants/rampart-mounts.service"
 TMP = "/tmp"  # noqa: S108 -- the mount point itself
+VAR = "/var"
 TMP_UNIT = "/etc/systemd/system/tmp.mount"
 TMP_WANTED = "/etc/systemd/system/local-fs.target.wants/tmp.mount"
 TMP_LATER = "/run/rampart/tmp-later"  # gone with the next start
@@ -49,10 +50,15 @@ DENIED = {
     ),
     "usb_storage": "whoever stands before the machine carries data off, or in",
     "bluetooth": "a radio, which a server has no use for",
+    "cfg80211": "wireless networks, which a server has no use for",
     "vivid": "a driver for tests, known for its holes",
     "floppy": "a device that nobody has, emulated by code that had holes",
 }  # fmt: skip
-FILE_SYSTEMS = {"cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "udf"}
+IMAGES = dict.fromkeys(("overlay", "squashfs"), "layers and images, which nothing on this host mounts")
+FILE_SYSTEMS = {"cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "udf", *IMAGES}
+# What routers and those who balance load or fail over set for a reason
+ROUTERS = ("send_redirects", "secure_redirects", "shared_media", "accept_local", "route_localnet", "proxy_arp",
+           "bootp_relay")  # fmt: skip
 MOUNT_OPTIONS = ("nosuid", "nodev", "noexec")
 OPPOSITE = {"nosuid": "suid", "nodev": "dev", "noexec": "exec"}
 NO_DUMP = "|/bin/false"
@@ -73,19 +79,27 @@ def stricter(one: str, other: str, side: str) -> bool:
 def left_alone(survey: Mapping, control: str, key: str, forwarding: str) -> str:
     """Why a parameter stays as the host has it; empty where it does not."""
     kernel, forwards = survey["kernel"], survey["firewall"]["forwards"]
-    if control == "kernel.forwarding" or key.endswith((".send_redirects", ".secure_redirects")):
+    if control == "kernel.forwarding" or key.endswith(ROUTERS):
         if forwarding == "keep":
             return "kernel_forwarding is keep"
         if forwarding == "auto" and forwards:
             return f"this host forwards ({', '.join(forwards)})"
+        if control != "kernel.forwarding" and kernel["needs"]["balancers"]:
+            return f"this host may answer for others ({kernel['needs']['balancers'][0]})"
     if control == "kernel.router_advertisements" and kernel["routes"]["advertised"]:
         return "its default route comes by router advertisement"
     if control == "kernel.kexec" and kernel["needs"]["crash_dumps"]:
         return f"crash dumps need it ({kernel['needs']['crash_dumps'][0]})"
     if control == "kernel.user_namespaces":
-        users = [name for name in forwards if name in {engine[0] for engine in ENGINES}] + kernel["needs"]["sandboxes"]
+        users = containers(survey)
         return f"needed by {', '.join(users)}" if users else ""
     return ""
+
+
+def containers(survey: Mapping) -> list[str]:
+    """The container engines and sandboxes of a host."""
+    engines = {engine[0] for engine in ENGINES}
+    return [name for name in survey["firewall"]["forwards"] if name in engines] + survey["kernel"]["needs"]["sandboxes"]
 
 
 def parameters(survey: Mapping, controls: set[str], forwarding: str, extra: Mapping) -> dict:
@@ -238,7 +252,13 @@ def change(
             revert.append(["sh", "-c", 'for one; do sysctl -q -w "$one" 2>/dev/null; done; true', "sh", *old])
 
     # modules
-    gone = modules(survey, {**DENIED, **(denied or {})} if "kernel.modules" in on and not container else {}, allowed)
+    unwanted = {**DENIED, **(denied or {})} if "kernel.modules" in on else {}
+    if "kernel.image_modules" in on:
+        if users := containers(survey) + kernel["needs"]["images"]:
+            notes.append(f"overlay and squashfs stay: needed by {', '.join(users)}")
+        else:
+            unwanted.update(IMAGES)
+    gone = modules(survey, {} if container else unwanted, allowed)
     contents[MODULES_FILE] = modules_file(gone["denied"])
     notes += gone["notes"]
     if gone["loaded"]:
@@ -254,6 +274,9 @@ def change(
 
     # mounts
     wanted_mounts = {**wanted_mounts} if "kernel.mounts" in on and not container and systemd else {}
+    if VAR in wanted_mounts and kernel["needs"]["roots"] and VAR in kernel["mounts"]:
+        wanted_mounts.pop(VAR)
+        notes.append(f"{VAR} is left as it is: other systems are in it ({kernel['needs']['roots'][0]})")
     tmp_options = list(wanted_mounts.get(TMP, ()))
     in_memory = bool(tmpfs and wanted_mounts) and (TMP not in kernel["mounts"] or kernel["tmp_ours"])
     if "noexec" in tmp_options and (in_memory or TMP in kernel["mounts"]):

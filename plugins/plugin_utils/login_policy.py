@@ -83,12 +83,11 @@ def without_settings(text: str, wanted: Mapping[str, tuple]) -> tuple[str, list[
     return "\n".join(lines) + "\n", overridden
 
 
-def quality(minimum: int, level: int) -> dict[str, tuple]:
+def quality(minimum: int) -> dict[str, tuple]:
     """What pam_pwquality is told: {key: (value, side)}."""
-    found = {"minlen": (str(minimum), HIGH), "minclass": ("3", HIGH), "difok": ("2", HIGH), "maxrepeat": ("3", LOW),
-             "maxsequence": ("3", LOW), "dictcheck": ("1", HIGH), "usercheck": ("1", HIGH),
-             "enforcing": ("1", HIGH)}  # fmt: skip
-    return {**found, "enforce_for_root": ("1", HIGH)} if level >= 2 else found
+    return {"minlen": (str(minimum), HIGH), "minclass": ("3", HIGH), "difok": ("2", HIGH), "maxrepeat": ("3", LOW),
+            "maxsequence": ("3", LOW), "dictcheck": ("1", HIGH), "usercheck": ("1", HIGH), "enforcing": ("1", HIGH),
+            "enforce_for_root": ("1", HIGH)}  # fmt: skip
 
 
 def profile(title: str, priority: int, **parts: str) -> str:
@@ -162,7 +161,6 @@ def su_file(text: str, group: str) -> str:
 def change(
     survey: Mapping,
     controls: Iterable[str] = (),
-    level: int = 1,
     length: int = 14,
     remember: int = 24,
     deny: int = 5,
@@ -196,7 +194,7 @@ def change(
             notes.extend(f"overrides {path}:{one}" for one in overridden)
 
     # passwords
-    rules = quality(length, level) if "login_policy.password_quality" in on else {}
+    rules = quality(length) if "login_policy.password_quality" in on else {}
     files.append({"path": QUALITY_FILE, "content": HEADER + "".join(
         key + ("\n" if key == "enforce_for_root" else f" = {value}\n") for key, (value, _side) in rules.items())}
         if rules else {"path": QUALITY_FILE, "state": "absent"})  # fmt: skip
@@ -248,6 +246,8 @@ def change(
         present["password"].append("pam_pwquality.so")
     gone = [path.rpartition("/")[2] for path, text in made.items() if not text and path in login["ours"]]
     derive = [derivation(names, gone, present)] if names or gone else []
+    if "login_policy.history" in on and login["remember"]:
+        notes.append("common-password was edited by hand: pam_unix remembers passwords beside pam_pwhistory")
     if "login_policy.hashing" in on and not login["yescrypt"]:
         notes.append("common-password was edited by hand and does not hash with yescrypt; pam-auth-update says more")
 
@@ -278,8 +278,11 @@ def change(
         else:
             refuse.append(f"login_policy_su_group: {su_group} is no group with members on this host")
 
-    # homes and shells
+    # homes and shells; what is a person's own is named and left
+    if "login_policy.home_files" in on:
+        notes += login["dots"]
     if "login_policy.homes" in on:
+        notes += login["strangers"]
         most = int(home_mode, 8)
         for home in login["homes"]:
             if home["public"]:
@@ -289,6 +292,8 @@ def change(
                 files.append({"path": home["path"], "state": "directory", "mode": mode, "owner": home["uid"],
                               "group": home["gid"]})  # fmt: skip
     if "login_policy.shells" in on:
+        listed = there.get("/etc/shells", {}).get("text", "")
+        shared("/etc/shells", "".join(one for one in listed.splitlines(True) if not one.strip().endswith("/nologin")))
         for account in login["shells"]:
             if account["name"] not in shells_allowed:
                 active.append(["sh", "-c", 'getent passwd "$0" | grep -q "/nologin$"', account["name"]])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import posixpath
 import re
 import shlex
@@ -227,6 +228,41 @@ def test_uid0(host, evidence):
     assert not left, "; ".join(left)
 
 
+@pytest.mark.control("accounts.databases")
+def test_databases(host, evidence):
+    def rows(kind):
+        lines = host.check_output(f"getent -s files {kind}").splitlines()
+        return [line.split(":") for line in lines if line[:1] not in ("+", "-")]
+
+    passwd, group, shadow = rows("passwd"), rows("group"), rows("shadow")
+    ids = [row[2] for row in passwd if row[2] != "0"]  # those are accounts.uid0's
+    wrong = [
+        f"{what} twice: {word}"
+        for what, words in {"uid": ids, "account": [row[0] for row in passwd],
+                            "gid": [row[2] for row in group], "group": [row[0] for row in group]}.items()
+        for word in sorted(set(words)) if words.count(word) > 1
+    ]  # fmt: skip
+    wrong += [f"gid 0: {row[0]}" for row in group if row[2] == "0" and row[0] != "root"]
+    keepers = next((row for row in group if row[0] == "shadow"), ["shadow", "", "none", ""])
+    wrong += [f"member of shadow: {name}" for name in keepers[3].split(",") if name]
+    for name, secret, uid, gid, __, home, __ in passwd:
+        if host.run(f"getent group {gid}").rc != 0:
+            wrong.append(f"no such group: {gid} of {name}")
+        if gid == "0" and uid != "0" and name not in ("sync", "shutdown", "halt", "operator"):
+            wrong.append(f"in the group of root: {name}")
+        if gid == keepers[2]:
+            wrong.append(f"member of shadow: {name}")
+        if secret not in ("x", "") and not secret.startswith(("*", "!")):
+            wrong.append(f"password outside of shadow: {name}")
+        account = accounts(host)[name]
+        if account.human and account.has_shell and host.run(f"test -e {shlex.quote(home)}").rc != 0:
+            wrong.append(f"no home: {home} of {name}")
+    today = int(host.check_output("echo $(($(date +%s) / 86400))"))
+    wrong += [f"password changed in the future: {row[0]}" for row in shadow if row[2].isdigit() and int(row[2]) > today]
+    evidence({"accounts": len(passwd), "groups": len(group), "wrong": wrong})
+    assert not wrong, "; ".join(wrong)
+
+
 @pytest.mark.control("accounts.empty_passwords")
 def test_empty_passwords(host, evidence):
     empty = [name for name, account in accounts(host).items() if account.password == "empty"]
@@ -411,6 +447,28 @@ def test_sudo_pty(host, policy, evidence):
     found = {name: last(words, "use_pty") for name, words in settings(host, policy).items()}
     evidence({"use_pty": found})
     assert set(found.values()) == {"on"}, f"commands share the person's terminal: {found}"
+
+
+@pytest.mark.control("accounts.sudo_path")
+def test_sudo_path(host, policy, evidence):
+    found = {name: last(words, "ignore_dot") for name, words in settings(host, policy).items()}
+    evidence({"ignore_dot": found})
+    assert set(found.values()) == {"on"}, f"sudo may run what lies in the current directory: {found}"
+
+
+@pytest.mark.control("accounts.sudo_negations")
+def test_sudo_negations(host, evidence):
+    policy = json.loads(host.check_output("cvtsudoers -f json /etc/sudoers 2>/dev/null"))
+
+    def denied(part):
+        if isinstance(part, dict) and part.get("negated") and part.get("command", "ALL") != "ALL":
+            return [part["command"]]
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        return [command for one in inner for command in denied(one)]
+
+    found = denied([policy.get("User_Specs", []), policy.get("Command_Aliases", {})])
+    evidence({"rules": len(policy.get("User_Specs", [])), "forbidden by name": found})
+    assert not found, f"rules that forbid single commands are easily got around: {', '.join(found)}"
 
 
 @pytest.mark.control("accounts.sudo_log")

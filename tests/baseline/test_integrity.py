@@ -30,6 +30,24 @@ SYSTEM_FILES = {
     "/etc/sudoers.d": ("0750", "root", ["root"]),
     "/boot/grub/grub.cfg": ("0600", "root", ["root"]),
     "/root": ("0700", "root", ["root"]),
+    **dict.fromkeys(("/etc/motd", "/etc/issue", "/etc/issue.net", "/etc/sysctl.conf"), ("0644", "root", ["root"])),
+    **{f"/etc/ssh/ssh_host_{kind}_key.pub": ("0644", "root", ["root"]) for kind in ("rsa", "ecdsa", "ed25519")},
+    "/etc/sysctl.d": ("0755", "root", ["root"]),
+    "/etc/nftables.conf": ("0700", "root", ["root"]),
+    "/etc/nftables": ("0700", "root", ["root"]),
+    "/etc/crypttab": ("0600", "root", ["root"]),
+    "/etc/chrony/chrony.keys": ("0640", "root", ["root", "_chrony"]),
+    "/var/log/audit": ("0750", "root", ["root", "adm"]),
+    "/var/log/audit/audit.log": ("0640", "root", ["root", "adm"]),
+    **dict.fromkeys(("/etc/audit", "/etc/audit/rules.d", "/etc/audit/plugins.d"), ("0750", "root", ["root"])),
+    **{
+        f"/etc/audit/{name}": ("0640", "root", ["root"])
+        for name in ("auditd.conf", "audit.rules", "audit-stop.rules", "rules.d/audit.rules")
+    },
+    **{
+        f"/usr/sbin/{name}": ("0755", "root", ["root"])
+        for name in ("auditctl", "auditd", "augenrules", "aureport", "ausearch", "autrace")
+    },
 }
 LOCAL = "ext2,ext3,ext4,xfs,btrfs,f2fs,jfs,reiserfs,nilfs2,zfs,bcachefs,tmpfs"
 # Other systems' files, and what comes and goes with devices and sessions
@@ -186,7 +204,7 @@ def test_system_files(host, policy, evidence):
     wanted = dict(SYSTEM_FILES)
     for one in policy.get("integrity_system_files", []):
         wanted[one["path"]] = (one["mode"], one.get("owner", "root"), one.get("group", ["root"]))
-    said = host.run(f"stat --format '%a %U %G %n' {shlex.join(wanted)} 2>/dev/null").stdout
+    said = host.run(f"stat --dereference --format '%a %U %G %n' {shlex.join(wanted)} 2>/dev/null").stdout
     evidence(said)
     wrong = []
     for line in said.splitlines():

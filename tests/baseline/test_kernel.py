@@ -17,11 +17,22 @@ CONTAINERS = (
 )
 SANDBOXES = ("/usr/bin/bwrap", "/usr/bin/flatpak", "/usr/bin/firejail", "/usr/bin/chromium", "/usr/bin/apptainer")
 FORWARDING = "ip_forward *= *1|forwarding *= *1|IP(v[46])?Forward(ing)? *= *(yes|true|1|ipv[46])"
+BALANCERS = ("/etc/keepalived", "/etc/ha.d", "/usr/sbin/ipvsadm", "/usr/sbin/ldirectord", "/usr/sbin/pppd")
+IMAGES = (
+    *("/usr/bin/snap", "/var/lib/snapd", "/run/live", "/run/casper", "/etc/overlayroot.conf", "/etc/schroot"),
+    *("/ostree", "/usr/bin/buildah", "/usr/bin/nerdctl", "/etc/extensions", "/var/lib/extensions/*"),
+)
+ROOTS = (  # other systems below /var
+    *("/var/lib/lxc/*/rootfs", "/var/lib/machines/*", "/var/lib/incus", "/var/lib/lxd", "/var/lib/docker/vfs"),
+    *("/var/lib/schroot/chroots/*", "/var/cache/pbuilder/*", "/var/*/dev/null", "/var/*/*/dev/null"),
+    "/var/*/*/*/dev/null",
+)
 WRITABLE = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108 -- the mount points themselves
 # A file system or protocol each, that any user may have the kernel load or that comes with a device
 UNWANTED = (
     *("cramfs", "freevxfs", "hfs", "hfsplus", "jffs2", "udf", "dccp", "rds", "sctp", "tipc", "can", "atm", "ax25"),
     *("n_hdlc", "usb-storage", "bluetooth", "firewire-core", "appletalk", "x25", "netrom", "rose", "vivid", "floppy"),
+    "cfg80211",
 )
 CRASH = r"""
 rm -rf /run/rampart-crash; mkdir -m 0777 /run/rampart-crash || exit 9
@@ -105,7 +116,9 @@ def test_network(value, kernel, forwards, evidence):
         "net.ipv6.conf.*.accept_redirects": "0", "net.ipv6.conf.*.accept_source_route": ("0", "-1"),
     }  # fmt: skip
     if not forwards:
-        wanted |= {"net.ipv4.conf.*.send_redirects": "0", "net.ipv4.conf.*.secure_redirects": "0"}
+        names = ("send_redirects", "secure_redirects", "shared_media", "accept_local", "route_localnet", "proxy_arp",
+                 "bootp_relay")  # fmt: skip
+        wanted |= {f"net.ipv4.conf.*.{name}": "0" for name in names if not present(kernel, BALANCERS)}
     value(evidence, **wanted)
 
 
@@ -113,7 +126,9 @@ def test_network(value, kernel, forwards, evidence):
 def test_router_advertisements(value, kernel, evidence, not_applicable):
     if " proto ra " in kernel.run("ip -6 route show default").stdout:
         not_applicable("the default route comes by router advertisement")
-    value(evidence, **{"net.ipv6.conf.*.accept_ra": "0"})
+    names = ("accept_ra", "autoconf", "router_solicitations", "accept_ra_defrtr", "accept_ra_pinfo",
+             "accept_ra_rtr_pref")  # fmt: skip
+    value(evidence, **{f"net.ipv6.conf.*.{name}": "0" for name in names}, **{"net.ipv6.conf.*.max_addresses": "1"})
 
 
 @pytest.mark.control("kernel.forwarding")
@@ -160,6 +175,11 @@ def test_kexec(value, kernel, evidence, not_applicable):
     value(evidence, **{"kernel.kexec_load_disabled": "1"})
 
 
+@pytest.mark.control("kernel.perf")
+def test_perf(value, evidence):
+    value(evidence, **{"kernel.perf_cpu_time_max_percent": "1", "kernel.perf_event_max_sample_rate": "1"})
+
+
 @pytest.mark.control("kernel.sysrq")
 def test_sysrq(value, evidence):
     value(evidence, **{"kernel.sysrq": "0"})
@@ -195,22 +215,40 @@ def test_modules(kernel, policy, evidence):
     assert not loaded, f"loaded: {', '.join(loaded)}"
 
 
+@pytest.mark.control("kernel.image_modules")
+def test_image_modules(kernel, policy, evidence, not_applicable):
+    if kept := present(kernel, (*CONTAINERS, *SANDBOXES, *IMAGES)):
+        not_applicable(f"needed by {', '.join(kept)}")
+    busy = kernel.run("awk '{print $3}' /proc/mounts /etc/fstab; awk '$3 > 0 {print $1}' /proc/modules").stdout.split()
+    names = {"overlay", "squashfs"} - set(policy.get("kernel_modules_allowed") or []) - set(busy)
+    tried = {name: kernel.run(f"modprobe -n -v {name} 2>&1 | tail -n 1").stdout.strip() for name in sorted(names)}
+    evidence({"in use": sorted({"overlay", "squashfs"} - names), "tried": tried})
+    loadable = [name for name, said in tried.items() if said.startswith("insmod ")]
+    assert not loadable, f"would be loaded: {', '.join(loadable)}"
+
+
 @pytest.mark.control("kernel.core_dumps")
 def test_core_dumps(host, evidence):
     left = host.run(CRASH).stdout
     soft = host.run("su -s /bin/sh nobody -c 'ulimit -H -c'").stdout.strip()
     pattern = host.run("cat /proc/sys/kernel/core_pattern").stdout.strip()
+    named = host.run("cat /proc/sys/kernel/core_uses_pid").stdout.strip()
     evidence({"left by crashes": left, "hard limit of a login": soft, "core_pattern": pattern})
     assert soft == "0", f"a login may leave core dumps (limit {soft})"
-    assert not left.strip() or host.run("systemd-detect-virt --container --quiet").rc == 0, f"left: {left}"
+    container = host.run("systemd-detect-virt --container --quiet").rc == 0
+    assert not left.strip() or container, f"left: {left}"
+    assert named == "1" or container, "a core dump overwrites the one before (kernel.core_uses_pid)"
 
 
 @pytest.mark.control("kernel.mounts")
 def test_mounts(kernel, policy, evidence, not_applicable):
     wanted = policy.get("kernel_mount_options") or {
         **dict.fromkeys(WRITABLE, ["nosuid", "nodev", "noexec"]),
-        "/home": ["nosuid", "nodev"],
+        **dict.fromkeys(("/home", "/var"), ["nosuid", "nodev"]),
+        **dict.fromkeys(("/var/log", "/var/log/audit"), ["nosuid", "nodev", "noexec"]),
     }
+    if present(kernel, ROOTS):
+        wanted = {path: options for path, options in wanted.items() if path != "/var"}
     listed = json.loads(kernel.check_output("findmnt --json --list -o TARGET,OPTIONS"))["filesystems"]
     options = {one["target"]: one["options"].split(",") for one in listed if one["target"] in wanted}
     evidence(options)

@@ -39,6 +39,7 @@ def test_password_quality(host, policy, evidence):
         said[word if word in WORDS else f"{len(word)} random characters"] = tried.stdout.strip()
         assert tried.rc in (0, 1), f"PAM cannot be asked: {tried.stderr}"
         assert (tried.rc == 0) == (word == good), f"{word if word in WORDS else len(word)}: {tried.stdout}"
+        assert word == good or "etype" not in tried.stdout, f"root may take it all the same: {tried.stdout}"
     evidence(said)
 
 
@@ -57,6 +58,8 @@ def test_history(host, evidence):
     found = re.search(r"remember=(\d+)", shown)
     assert found and int(found[1]) >= 5, "old passwords are not remembered"
     assert shown.split()[1] in ("required", "requisite"), "and what remembers them is not obeyed"
+    twice = host.run("grep -hE '^password.*pam_unix.*remember=' /etc/pam.d/common-password").stdout
+    assert not twice, f"pam_unix remembers them too, in a way of its own: {twice}"
 
 
 @pytest.mark.control("login_policy.hashing")
@@ -146,11 +149,43 @@ def test_homes(host, policy, evidence):
     )
     lines = [line.split(" ", 4) for line in host.run(script).stdout.splitlines()]
     homes = {line[0]: (int(line[1], 8), line[4]) for line in lines if line[2] == line[3]}
+    strange = [f"{line[4]} of {line[0]}" for line in lines if line[2] not in ("0", line[3])]
     evidence({name: f"{mode:04o} {path}" for name, (mode, path) in homes.items()})
     wrong = [
         path for mode, path in homes.values() if mode & ~most & 0o777 and host.run(f"test -d {path}/public_html").rc
     ]
     assert not wrong, f"open to others: {', '.join(wrong)}"
+    assert not strange, f"homes that belong to another account: {', '.join(strange)}"
+
+
+@pytest.mark.control("login_policy.home_files")
+def test_home_files(host, evidence):
+    script = (
+        "getent passwd | while IFS=: read -r name _ uid _ _ home _; do [ $name = root ] || { [ $uid -ge 1000 ] && "
+        '[ $uid -lt 60000 ]; } || continue; find "$home/" -maxdepth 1 \\( -name .rhosts -o -name .shosts '
+        '-o -name .netrc -o -name .forward \\) -printf "$uid %U %m %y %p\\n" 2>/dev/null; done'
+    )
+    wrong, seen = [], host.run(script).stdout
+    evidence(seen or "none of them is there")
+    for line in seen.splitlines():
+        uid, owner, mode, kind, path = line.split(" ", 4)
+        name, bits = path.rpartition("/")[2], int(mode, 8) if kind != "l" else 0
+        if name in (".rhosts", ".shosts") or owner not in ("0", uid) or bits & (0o077 if name == ".netrc" else 0o022):
+            wrong.append(f"{mode} {owner} {path}")
+    assert not wrong, f"let others in or tell them a password: {', '.join(wrong)}"
+
+
+@pytest.mark.control("login_policy.root_path")
+def test_root_path(host, evidence):
+    path = host.run("su - root -c 'echo \"$PATH\"' </dev/null").stdout.strip().splitlines()[-1:] or [""]
+    places = path[0].split(":")
+    said = {place: host.run("stat --dereference --format '%u %a %F' %s", place).stdout.strip() for place in places}
+    evidence(said)
+    wrong = [place or "(empty)" for place in places if not place.startswith("/")]
+    for place, (owner, mode, kind) in ((place, seen.split(" ", 2)) for place, seen in said.items() if seen):
+        if owner != "0" or int(mode, 8) & 0o022 or kind != "directory":
+            wrong.append(place)
+    assert not wrong, f"others choose what root runs: {', '.join(wrong)}"
 
 
 @pytest.mark.control("login_policy.shells")
@@ -161,6 +196,8 @@ def test_shells(host, policy, evidence):
     shells = {
         one[0]: one[6] for one in fields if 0 < int(one[2]) < 1000 and not one[6].endswith(NO_SHELL[:3]) and one[6]
     }
-    evidence(shells)
+    listed = host.run("grep '/nologin *$' /etc/shells").stdout.split()
+    evidence({**shells, "/etc/shells": listed})
     wrong = sorted(set(shells) - {*kept, *LEFT})
     assert not wrong, f"could log in: {', '.join(wrong)}"
+    assert not listed, f"counts as a shell to log in with: {', '.join(listed)}"

@@ -35,6 +35,8 @@ UNNEEDED = {
     "apache2": ("apache2", [80, 443]),
     "lighttpd": ("lighttpd", [80, 443]),
     "nginx": ("nginx", [80, 443]),
+    "journal-remote": ("systemd-journal-remote systemd-journal-remote.socket", [19532]),
+    "journal-gatewayd": ("systemd-journal-gatewayd systemd-journal-gatewayd.socket", [19531]),
     "inetd": ("xinetd inetd", []),
     "display manager": ("gdm3 lightdm sddm xdm", []),
 }

@@ -619,6 +619,32 @@ def test_settings_of_the_site_that_do_no_harm_stay(box):
     assert "Defaults logfile=/var/log/mine, timestamp_timeout=0, requiretty\n" in box.read("/etc/sudoers")
 
 
+def test_sudo_ignores_the_current_directory_and_rules_that_forbid_single_commands_are_named(box):
+    box.write("/etc/sudoers.d/zz", "Defaults !ignore_dot\nCmnd_Alias X = ALL, !/bin/su\nbob ALL = /bin/a, !/bin/b\n")
+    found = box.plan(controls=[*CONTROLS, "accounts.sudo_negations"])
+    text = {one["path"]: one for one in found["files"]}
+    assert "Defaults ignore_dot\n" in text["/etc/sudoers.d/rampart"]["content"]
+    assert "ignore_dot" not in text["/etc/sudoers.d/zz"]["content"]
+    assert sum("forbids single commands" in note for note in found["notes"]) == 2
+
+
+def test_what_does_not_fit_in_the_databases_is_named_and_left(box):
+    assert set(said := box.plan()["notes"]) & {"the password of old is in /etc/passwd, which everybody reads"}, said
+    for path, text in {
+        "/etc/passwd": "eve:x:1000:0::/nowhere:/bin/sh\nmail2:x:950:4711::/:/bin/false\n",
+        "/etc/group": "again:x:1000:\nshadow:x:42:bob\nbob:x:4000:\nwheel:x:0:\n",
+        "/etc/shadow": f"eve:!:{TODAY + 1}::::::\n",
+    }.items():
+        box.add(path, text)
+    found = box.plan()["notes"]
+    for said in ("the uid 1000 is there twice", "the gid 1000 is there twice", "the group bob is there twice",
+                 "the group wheel has the gid of root", "eve is in the group of root",
+                 "the home of eve does not exist", "the group 4711 of mail2 does not exist",
+                 "bob is in the group shadow", "the password of eve was changed in the future"):  # fmt: skip
+        assert said in found, said
+    assert not any("uid 0" in note for note in found)
+
+
 def test_a_sudoers_that_reads_no_directory_reads_ours_and_nothing_else(box):
     box.write("/etc/sudoers", "root ALL=(ALL) ALL")
     box.write("/etc/sudoers.d/dormant", "mallory ALL=(ALL) NOPASSWD: ALL\n")

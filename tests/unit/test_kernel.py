@@ -9,8 +9,9 @@ from ansible_collections.rampart.hardening.plugins.module_utils import survey_ke
 from ansible_collections.rampart.hardening.plugins.plugin_utils import kernel
 
 EVERYTHING = [f"kernel.{name}" for name in (
-    "network", "router_advertisements", "forwarding", "memory", "files", "ptrace", "bpf", "kexec", "sysrq",
-    "user_namespaces", "modules", "core_dumps", "mounts", "apparmor", "apparmor_enforce", "boot")]  # fmt: skip
+    "network", "router_advertisements", "forwarding", "memory", "files", "ptrace", "bpf", "kexec", "perf",
+    "sysrq", "user_namespaces", "modules", "image_modules", "core_dumps", "mounts", "apparmor", "apparmor_enforce",
+    "boot")]  # fmt: skip
 TMP = "/tmp"  # noqa: S108 -- the mount point
 MOUNTS = {TMP: ["nosuid", "nodev", "noexec"], "/home": ["nosuid", "nodev"]}
 SURVEY = {
@@ -31,7 +32,8 @@ SURVEY = {
         "modules": {"udf": 0, "sctp": 2},
         "filesystems": ["ext4", "hfsplus"],
         "apparmor": {"enabled": True, "complain": [], "files": {}, "forced": [], "enforce": 5, "parser": True},
-        "needs": {"sandboxes": [], "crash_dumps": [], "dkms": [], "snap": False, "azure": False},
+        "needs": {"sandboxes": [], "crash_dumps": [], "dkms": [], "images": [], "roots": [], "balancers": [],
+                  "azure": False},
         "boot": {"ours": False, "command_line": ["quiet"], "grub": True, "lockdown": "none"},
         "tmp_ours": False,
     },
@@ -81,6 +83,7 @@ def test_parameters_are_set_for_all_interfaces_and_put_back_by_name():
         ("firewall:forwards", ["podman"], "kernel/unprivileged_userns_clone", "needed by podman"),
         ("kernel:needs:sandboxes", ["bubblewrap"], "kernel/unprivileged_userns_clone", "needed by bubblewrap"),
         ("kernel:needs:crash_dumps", ["/etc/default/kdump-tools"], "kernel/kexec_load_disabled", "crash dumps need it"),
+        ("kernel:needs:balancers", ["/etc/keepalived"], "net/ipv4/conf/*/send_redirects", "may answer for others"),
         ("kernel:routes:advertised", True, "net/ipv6/conf/*/accept_ra", "router advertisement"),
     ],
 )
@@ -126,6 +129,34 @@ def test_modules_in_use_and_file_systems_in_fstab_stay_and_others_are_denied():
     assert any("modprobe -r" in argv[2] and argv[-1] == "udf" for argv in change["activate"] if len(argv) > 2)
     azure = made(survey=with_("kernel:needs:azure", True))
     assert "udf" not in {one["path"]: one for one in azure["files"]}[kernel.MODULES_FILE]["content"]
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    ("kernel:needs:images", ["/usr/bin/snap"]), ("kernel:needs:sandboxes", ["apptainer"]),
+    ("firewall:forwards", ["docker"])])  # fmt: skip
+def test_overlay_and_squashfs_go_where_nothing_mounts_them(path, value):
+    def text(change):
+        return {one["path"]: one for one in change["files"]}[kernel.MODULES_FILE]["content"]
+
+    assert "install overlay /bin/false" in text(made()) and "install squashfs /bin/false" in text(made())
+    kept = made(survey=with_(path, value))
+    assert "overlay" not in text(kept) and "install cramfs" in text(kept)
+    assert any("overlay and squashfs stay: needed by" in note for note in kept["notes"])
+    assert "overlay" not in text(made([one for one in EVERYTHING if one != "kernel.image_modules"]))
+    mounted = text(made(survey=with_("kernel:filesystems", ["overlay"])))
+    assert "install overlay" not in mounted and "install squashfs" in mounted
+
+
+def test_a_var_with_other_systems_in_it_keeps_their_devices_and_rights():
+    options = {"/var": ["nosuid", "nodev"], "/var/log/audit": ["noexec"]}
+    survey = with_("kernel:mounts", {"/": ["rw"], "/var": ["rw"], "/var/log/audit": ["rw"]})
+
+    def unit(survey):
+        change = kernel.change(survey, EVERYTHING, mount_options=options)
+        return {one["path"]: one for one in change["files"]}[kernel.MOUNTS_UNIT]["content"]
+
+    assert "remount,nosuid,nodev /var\n" in unit(survey) and "remount,noexec /var/log/audit\n" in unit(survey)
+    assert " /var\n" not in unit(with_("kernel:needs:roots", ["/var/lib/lxc/a/rootfs"], survey))
 
 
 def test_mounts_get_what_they_lack_and_give_back_only_that():

@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import pytest
+from ansible_collections.rampart.hardening.plugins.module_utils import survey_login
 from ansible_collections.rampart.hardening.plugins.plugin_utils import login_policy
 
 EVERYTHING = [f"login_policy.{name}" for name in (
     "password_quality", "lockout", "history", "hashing", "ageing", "umask", "timeout", "banners", "su", "homes",
-    "shells")]  # fmt: skip
+    "home_files", "shells")]  # fmt: skip
 
 
 SU = "auth sufficient pam_rootok.so\n"
@@ -21,7 +22,7 @@ def survey(files=None, **more):
     texts = {"/etc/login.defs": "PASS_MAX_DAYS\t99999\nUMASK\t022\n", "/etc/pam.d/su": SU, **(files or {})}
     login = {
         "files": {path: {"text": text, "mode": "0644"} for path, text in texts.items()}, "passwords": [], "homes": [],
-        "shells": [], "counted": [], "ours": [], "yescrypt": True,
+        "shells": [], "counted": [], "ours": [], "yescrypt": True, "remember": False, "strangers": [], "dots": [],
         "modules": {"pwquality": True, "pwhistory": True, "dictionary": True}, **more,
     }  # fmt: skip
     return {"login": login, "accounts": {"groups": {}, "uid0": ["root"]}}
@@ -116,3 +117,26 @@ def test_without_controls_nothing_of_ours_stays():
     change = login_policy.change(left, [])
     assert {one["state"] for one in change["files"]} == {"absent"}
     assert "--remove" in change["derive"][0]["command"]
+
+
+def test_root_too_takes_no_weak_password():
+    assert "enforce_for_root\n" in made()[1][login_policy.QUALITY_FILE]["content"]
+
+
+def test_nologin_is_no_shell_to_log_in_with_and_what_is_a_persons_own_is_named():
+    found = survey({"/etc/shells": "# x\n/bin/sh\n/usr/sbin/nologin\n"}, dots=["/home/a/.rhosts lets others in"])
+    change = login_policy.change(found, EVERYTHING)
+    assert {one["path"]: one for one in change["files"]}["/etc/shells"]["content"] == "# x\n/bin/sh\n"
+    assert "/home/a/.rhosts lets others in" in change["notes"]
+    assert "/etc/shells" not in made({"/etc/shells": "/bin/sh\n"})[1]
+
+
+def test_dot_files_are_judged_by_what_they_let_others_do(tmp_path):
+    owner = tmp_path.stat().st_uid
+    for name, mode in ((".netrc", 0o644), (".forward", 0o644), (".rhosts", 0o600)):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(mode)
+    assert [one.split("/")[-1].split()[0] for one in survey_login.dots(str(tmp_path), owner)] == [".netrc", ".rhosts"]
+    (tmp_path / ".netrc").chmod(0o600)
+    (tmp_path / ".forward").chmod(0o666)
+    assert [one.split("/")[-1].split()[0] for one in survey_login.dots(str(tmp_path), owner)] == [".forward", ".rhosts"]
