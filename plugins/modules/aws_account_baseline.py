@@ -117,7 +117,7 @@ def main():
         argument_spec=dict(
             regions=dict(type='list', elements='str'),
             ebs_encryption=dict(type='bool', default=True),
-            ebs_kms_key=dict(type='str'),
+            ebs_kms_key=dict(type='str', no_log=False),
             snapshot_public_access=dict(
                 type='str',
                 choices=['block-all-sharing', 'block-new-sharing', 'unblocked'],
