@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 import re
 import secrets
+import shlex
 
 import pytest
 
@@ -177,9 +178,10 @@ def test_home_files(host, evidence):
 
 @pytest.mark.control("login_policy.root_path")
 def test_root_path(host, evidence):
-    path = host.run("su - root -c 'echo \"$PATH\"' </dev/null").stdout.strip().splitlines()[-1:] or [""]
+    path = host.run("su -s /bin/bash - root -c 'echo \"$PATH\"' </dev/null").stdout.strip().splitlines()[-1:] or [""]
     places = path[0].split(":")
-    said = {place: host.run("stat --dereference --format '%u %a %F' %s", place).stdout.strip() for place in places}
+    look = "stat --dereference --format '%u %a %F' "
+    said = {place: host.run(look + shlex.quote(place)).stdout.strip() for place in places}
     evidence(said)
     wrong = [place or "(empty)" for place in places if not place.startswith("/")]
     for place, (owner, mode, kind) in ((place, seen.split(" ", 2)) for place, seen in said.items() if seen):
