@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 from ansible.plugins.action import ActionBase
@@ -16,7 +17,7 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 FILES = ("files", "derive", "active")
-OWN = {"admin_accounts": "_accounts", "integrity": "_integrity"}  # roles whose change a module of their own works out
+OWN = {"admin_accounts": "accounts", "integrity": "integrity"}  # roles whose change a module of their own works out
 
 
 class ActionModule(ConfirmedChange):
@@ -28,24 +29,26 @@ class ActionModule(ConfirmedChange):
         host = self._task_host(task_vars)
         try:
             wanted = self.wanted(task_vars)
+            text = json.dumps(wanted)
         except Exception as exc:  # the role whose policy this is says it better
             self._display.vv(f"not compared at once: {exc}", host=host)
             wanted = None
         if wanted is None:
             return dict(result, changed=False)
-        answer = self._execute_module(module_name="rampart.hardening.compare", module_args=wanted, task_vars=task_vars)
+        answer = self._execute_module(module_name="rampart.hardening.compare", task_vars=task_vars,
+                                      module_args={"_wanted": text})  # fmt: skip
         if not answer.get("settled"):
             self._display.vv(f"not compared at once: {answer.get('msg', 'something differs')}", host=host)
             return dict(result, changed=False)
         seen = answer.get("integrity") or {}
-        for warning in warnings(seen, (wanted["_integrity"] or {}).get("controls") or []):
+        for warning in warnings(seen, (wanted["integrity"] or {}).get("controls") or []):
             self._display.warning(f"{host}: {warning}")
         return dict(result, changed=False, settled=True, integrity=seen, ansible_facts={
             "rampart_compared": {"run": run_id(task_vars), "roles": self.roles(task_vars)}})  # fmt: skip
 
     def wanted(self, task_vars):
-        """What all roles want, as the module's arguments; None where one of them has its say first."""
-        found, secret = {"_accounts": None, "_integrity": None, **{f"_{key}": [] for key in FILES}}, {}
+        """What all roles want, as the module takes it; None where one of them has its say first."""
+        found = {"accounts": None, "integrity": None, "sensitive": {}, **{key: [] for key in FILES}}
         for role in self.roles(task_vars):
             variables = RoleVariables(role, self._loader, task_vars)
             if not variables.get("applies", True):
@@ -59,10 +62,10 @@ class ActionModule(ConfirmedChange):
                 found[OWN[role]] = {**plan, "controls": variables.get("controls")}
                 continue
             args = self.arguments({"role": role, "plan": plan}, task_vars)
-            secret.update(args.pop("_sensitive"))
+            found["sensitive"].update(args.pop("_sensitive"))
             for key in FILES:  # two roles may want the same of a file
-                found[f"_{key}"] += [one for one in args.get(key) or [] if one not in found[f"_{key}"]]
-        return {**found, "_sensitive": secret}
+                found[key] += [one for one in args.get(key) or [] if one not in found[key]]
+        return found
 
     @staticmethod
     def roles(task_vars):

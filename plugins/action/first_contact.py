@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.rampart.hardening.plugins.plugin_utils import preload  # noqa: F401 -- see there
+from ansible_collections.rampart.hardening.plugins.plugin_utils import preload
 from ansible_collections.rampart.hardening.plugins.plugin_utils.confirmed import survey
 from ansible_collections.rampart.hardening.plugins.plugin_utils.first_contact import BootstrapActionBase, refused
+
+preload.load()
 
 
 class ActionModule(BootstrapActionBase):

@@ -10,9 +10,11 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils import (
     confirmed,
     flows,
     preflight,
-    preload,  # noqa: F401 -- see there
+    preload,
     ssh,
 )
+
+preload.load()
 
 
 class ActionModule(ActionBase):

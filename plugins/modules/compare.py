@@ -18,6 +18,11 @@ description:
     them so.
   - Where anything does, or cannot be told, every role compares for itself.
   - Changes nothing. Files of the whole host are looked at only where all else is as it should be.
+options:
+  _wanted:
+    description: Not for playbooks. What the roles want, as JSON, given by the action plugin. It holds secrets.
+    type: str
+    required: true
 attributes:
   check_mode:
     description: Can run in check mode, where it does the same, as it only reads.
@@ -47,9 +52,11 @@ integrity:
   type: dict
 """
 
+import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.rampart.hardening.plugins.module_utils import accounts, integrity
 from ansible_collections.rampart.hardening.plugins.module_utils.transaction import (
     JOURNAL,
@@ -62,37 +69,41 @@ from ansible_collections.rampart.hardening.plugins.module_utils.transaction impo
 from ansible_collections.rampart.hardening.plugins.module_utils.wanted import DERIVE_SPEC, FILE_SPEC, derive, settled
 
 CONTROLS = TRANSACTION_ARGS['controls']
+WANTED = dict(
+    files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
+    derive=dict(type='list', elements='dict', default=[], options=DERIVE_SPEC),
+    active=dict(type='list', elements='list', default=[]),
+    sensitive=dict(type='dict', default={}),
+    accounts=dict(type='dict', options=dict(accounts.ARGS, controls=CONTROLS)),
+    integrity=dict(type='dict', options=dict(integrity.ARGS, controls=CONTROLS)),
+)
 
 
 def look(module):
     """What is to be returned: whether there is nothing to do, and what the files' owners and modes are like."""
-    params = module.params
+    checked = ArgumentSpecValidator(WANTED).validate(json.loads(module.params['_wanted']))
+    if checked.errors:
+        raise TransactionError('; '.join(checked.error_messages))
+    params = checked.validated_parameters
     if offline() or os.path.isdir(JOURNAL) and changes(PENDING):
         return dict(settled=False)
-    files = [dict(entry, content=params['_sensitive'].get(entry['path'], entry['content']))
-             for entry in params['_files']]
-    derived = [entry for spec in params['_derive'] for entry in derive(spec, files)]
-    if not settled(dict(files=files + derived, active=params['_active'])):
+    files = [dict(entry, content=params['sensitive'].get(entry['path'], entry['content']))
+             for entry in params['files']]
+    derived = [entry for spec in params['derive'] for entry in derive(spec, files)]
+    if not settled(dict(files=files + derived, active=params['active'])):
         return dict(settled=False)
-    if params['_accounts'] and not settled(accounts.wishes(module, params['_accounts'])):
+    if params['accounts'] and not settled(accounts.wishes(module, params['accounts'])):
         return dict(settled=False)
-    if not params['_integrity']:
+    if not params['integrity']:
         return dict(settled=True)
-    found = integrity.walk_host(params['_integrity'])
-    plan = integrity.make_plan(params['_integrity'], found, write=not module.check_mode)
+    found = integrity.walk_host(params['integrity'])
+    plan = integrity.make_plan(params['integrity'], found, write=not module.check_mode)
     return dict(settled=settled(plan), integrity=plan['extra_result'])
 
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(
-            _files=dict(type='list', elements='dict', default=[], options=FILE_SPEC),
-            _derive=dict(type='list', elements='dict', default=[], options=DERIVE_SPEC),
-            _active=dict(type='list', elements='list', default=[]),
-            _sensitive=dict(type='dict', default={}, no_log=True),
-            _accounts=dict(type='dict', options=dict(accounts.ARGS, controls=CONTROLS)),
-            _integrity=dict(type='dict', options=dict(integrity.ARGS, controls=CONTROLS)),
-        ),
+        argument_spec=dict(_wanted=dict(type='str', required=True, no_log=True)),
         supports_check_mode=True,
     )
     try:

@@ -146,10 +146,6 @@ options:
     description: Not for playbooks. The contents of sensitive files, given by the action plugin.
     type: dict
     default: {}
-  _compare:
-    description: Not for playbooks. Only say whether anything differs, which M(rampart.hardening.compare) asks.
-    type: bool
-    default: false
 extends_documentation_fragment:
   - rampart.hardening.transaction
 attributes:

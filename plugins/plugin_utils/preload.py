@@ -14,10 +14,13 @@ import contextlib
 from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible_collections.rampart.hardening.plugins.plugin_utils import policy
 
-filter_loader.get("rampart.hardening.compile_flows")  # with the first one Ansible loads all of ours, and its own
-test_loader.get("ansible.builtin.defined")
-for name in ("controls", "due", "rendered"):
-    lookup_loader.get(f"rampart.hardening.{name}", class_only=True)
-lookup_loader.get("ansible.builtin.file", class_only=True)
-with contextlib.suppress(policy.PolicyError):  # said by the task that asks for them
-    policy.load_controls()
+
+def load() -> None:
+    """Import it all; what is there already costs nothing."""
+    filter_loader.get("rampart.hardening.compile_flows")  # with the first one Ansible loads all of ours, and its own
+    test_loader.get("ansible.builtin.defined")
+    for name in ("controls", "due", "rendered"):
+        lookup_loader.get(f"rampart.hardening.{name}", class_only=True)
+    lookup_loader.get("ansible.builtin.file", class_only=True)
+    with contextlib.suppress(policy.PolicyError):  # said by the task that asks for them
+        policy.load_controls()

@@ -180,7 +180,7 @@ class ArmServer:
         subscription = path.strip("/").split("/")[1]
         self.operations[name] = {"left": self.polls, "path": path.lower(), "fault": fault and fault.error}
         url = (
-            f"{self.url}/subscriptions/{subscription}/providers/{kind(path).split('/')[0]}/locations/westeurope"
+            f"{self.url}/subscriptions/{subscription}/providers/{kind(path).partition('/')[0]}/locations/westeurope"
             f"/operations/{name}?api-version={request.query['api-version']}"
         )
         return {"Azure-AsyncOperation": url, **SOON}, fault is not None

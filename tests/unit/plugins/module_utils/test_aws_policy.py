@@ -198,4 +198,4 @@ def test_what_is_no_policy_is_said_to_be_none(policy, wrong):
     ],
 )
 def test_patterns_overlap_where_some_text_matches_both(one, other, both):
-    assert aws_policy.overlap(one, other) is aws_policy.overlap(other, one) is both
+    assert all(aws_policy.overlap(*pair) is both for pair in ((one, other), (other, one)))

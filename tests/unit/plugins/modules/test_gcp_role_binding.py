@@ -97,7 +97,11 @@ def test_a_second_writer_who_never_ends_is_given_up_on(monkeypatch):
 
     class Always(gcp_role_binding.Binding):
         accounts = property(lambda self: self)
-        getIamPolicy = setIamPolicy = lambda self, **args: args
+
+        def getIamPolicy(self, **args):
+            return args
+
+        setIamPolicy = getIamPolicy
 
         def __init__(self):
             self.gcp, self.again = self, {409}

@@ -26,9 +26,10 @@ HOSTVARS = {
 SSH = [{"from": "controllers", "to": "jump", "port": 22}, {"from": "jump", "to": "all", "port": 22}]
 
 
-def compiled(*declared, ssh=SSH, hostvars=HOSTVARS, groups=GROUPS, **kwargs):
+def compiled(*declared, ssh=None, hostvars=None, groups=None, **kwargs):
     kwargs = {"controllers": ["198.51.100.0/24"], **kwargs}
-    return segmentation.compile_segments([*ssh, *declared], groups, hostvars, "instance_id", **kwargs)
+    flows = [*(SSH if ssh is None else ssh), *declared]
+    return segmentation.compile_segments(flows, groups or GROUPS, hostvars or HOSTVARS, "instance_id", **kwargs)
 
 
 def rules(policy, segment, direction="ingress"):
