@@ -15,8 +15,7 @@ import aws_server as amazon
 import pytest
 import segments
 from aws_server import REGION, error
-from forked import module
-from harness import COLLECTIONS, ROOT
+from harness import COLLECTIONS, ROOT, module
 from segments import FLOWS, GROUPS, HOSTS
 
 WORLD = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}

@@ -11,8 +11,7 @@ import pytest
 import segments
 from arm import SOON
 from azure_network_server import SUBSCRIPTION, NetworkServer, network_id
-from forked import module
-from harness import ROOT
+from harness import ROOT, module
 from segments import FLOWS, GROUPS, HOSTS
 
 MACHINES = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/production"
