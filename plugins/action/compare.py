@@ -31,7 +31,7 @@ class ActionModule(ConfirmedChange):
             wanted = self.wanted(task_vars)
             text = json.dumps(wanted)
         except Exception as exc:  # the role whose policy this is says it better
-            self._display.vv(f"not compared at once: {exc}", host=host)
+            self._display.vv(f"not compared at once: {exc!r}", host=host)
             wanted = None
         if wanted is None:
             return dict(result, changed=False)

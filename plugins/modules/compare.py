@@ -82,7 +82,7 @@ WANTED = dict(
 def look(module):
     """What is to be returned: whether there is nothing to do, and what the files' owners and modes are like."""
     checked = ArgumentSpecValidator(WANTED).validate(json.loads(module.params['_wanted']))
-    if checked.errors:
+    if checked.error_messages:
         raise TransactionError('; '.join(checked.error_messages))
     params = checked.validated_parameters
     if offline() or os.path.isdir(JOURNAL) and changes(PENDING):
