@@ -318,8 +318,11 @@ class Server:
         Server.organization, Server.hooks, Server.calls, Server.asked = None, {}, [], set()
         from moto.backends import get_backend
 
+        # only the regions in use: moto itself would set up all others to reset them
         for service in ("iam", "ec2", "s3", "s3control", "sts", "kms"):
-            get_backend(service).reset()
+            for account in get_backend(service).values():
+                for backend in list(dict.values(account)):
+                    backend.reset()
 
     def enforce(self, on=True):
         settings.INITIAL_NO_AUTH_ACTION_COUNT = 0 if on else float("inf")

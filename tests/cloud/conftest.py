@@ -19,5 +19,4 @@ def aws_server():
 def aws(aws_server):
     """An empty account at Amazon."""
     aws_server.reset()
-    yield aws_server
-    aws_server.reset()
+    return aws_server
