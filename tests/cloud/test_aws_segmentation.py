@@ -25,8 +25,7 @@ WORLD = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/
 def cloud(aws_server):
     """Five instances as people start them: SSH and MySQL open to the world, and to each other everything."""
     aws = aws_server
-    aws.ec2.reset()  # the region alone: everything else is not of concern here, and takes seconds
-    aws.hooks.clear()
+    aws.reset()
     ec2 = aws.client("ec2")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     subnet = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"][0]["SubnetId"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import itertools
 import json
 import os
 import pathlib
@@ -117,34 +116,53 @@ def power_off(where):
             time.sleep(0.01)
 
 
-def talk(path, seconds, *questions):
-    """Put questions to one of qemu's sockets, yield what comes back."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(seconds)
-        connection.connect(str(path))
-        for command, arguments in questions:
-            connection.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-        for line in connection.makefile("rb"):
-            answer = json.loads(line.lstrip(b"\xff"))
-            if "error" in answer:
-                raise LabError(f"{questions}: {answer['error']['desc']}")
-            if "return" in answer:  # neither a greeting nor an event
-                yield answer["return"]
-    raise LabError(f"{questions}: the machine has gone")
+def say_to(connection, command, arguments):
+    connection.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+
+
+def answers(connection):
+    """What comes back over one of qemu's sockets, but greetings and events."""
+    for line in connection.makefile("rb"):
+        answer = json.loads(line.lstrip(b"\xff"))
+        if "error" in answer:
+            raise LabError(f"the machine says: {answer['error']['desc']}")
+        if "return" in answer:
+            yield answer["return"]
+    raise LabError("the machine has gone")
 
 
 def ask(where, command, seconds=10.0, **arguments):
     """One question to the guest agent, which answers as root whatever the network, sshd or PAM are like."""
-    token = secrets.randbelow(1 << 31)
-    answers = talk(where / "agent", seconds, ("guest-sync", {"id": token}), (command, arguments))
-    while next(answers) != token:  # what somebody else asked for and left comes first
-        pass
-    return next(answers)
+    deadline = time.monotonic() + seconds
+    while True:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(min(2.0, seconds))
+            connection.connect(str(where / "agent"))
+            token = secrets.randbelow(1 << 31)
+            say_to(connection, "guest-sync", {"id": token})
+            found = answers(connection)
+            try:
+                while next(found) != token:  # what somebody else asked for and left comes first
+                    pass
+            except TimeoutError:  # what is said while the agent turns to a new connection is lost
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            connection.settimeout(seconds)
+            say_to(connection, command, arguments)
+            return next(found)
 
 
 def order(where, command, **arguments):
     """One command to qemu itself."""
-    return list(itertools.islice(talk(where / "monitor", 60, ("qmp_capabilities", {}), (command, arguments)), 2))[1]
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(where / "monitor"))
+        found = answers(connection)
+        for one, options in (("qmp_capabilities", {}), (command, arguments)):
+            say_to(connection, one, options)
+            answer = next(found)
+        return answer
 
 
 def execute(where, argv, stdin=b"", seconds=3600.0):
