@@ -410,7 +410,7 @@ def everything(google):
 def test_the_operators_role_is_enough(google):
     google.grants["hardener"] = POLICY
     result = done(everything(google))
-    assert "warnings" not in result and google.keys[address("db")][0]["disabled"]
+    assert not result["warnings"] and google.keys[address("db")][0]["disabled"]
 
 
 @pytest.mark.parametrize("lacking", sorted(POLICY))
