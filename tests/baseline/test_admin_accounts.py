@@ -230,11 +230,12 @@ def test_uid0(host, evidence):
 
 @pytest.mark.control("accounts.databases")
 def test_databases(host, evidence):
-    def rows(kind):
-        lines = host.check_output(f"getent -s files {kind}").splitlines()
-        return [line.split(":") for line in lines if line[:1] not in ("+", "-")]
+    def rows(kind, fields):
+        said = host.run(f"getent -s files {kind}").stdout_bytes.decode(errors="replace")  # comments in any encoding
+        lines = [line.split(":") for line in said.splitlines()]
+        return [line for line in lines if len(line) == fields and line[0][:1] not in ("+", "-", "#")]
 
-    passwd, group, shadow = rows("passwd"), rows("group"), rows("shadow")
+    passwd, group, shadow = rows("passwd", 7), rows("group", 4), rows("shadow", 9)
     ids = [row[2] for row in passwd if row[2] != "0"]  # those are accounts.uid0's
     wrong = [
         f"{what} twice: {word}"

@@ -385,6 +385,10 @@ class Server:
     def iam(self):
         return iam_backends[ACCOUNT]["aws"]
 
+    @property
+    def ec2(self):
+        return ec2_backends[ACCOUNT][REGION]
+
 
 def error(code, status=400, message="told to"):
     """An answer that refuses, for Server.before."""
