@@ -23,6 +23,8 @@ echo 'Debian GNU/Linux \n \l' >/etc/issue
 sed -i '/pam_wheel/d' /etc/pam.d/su
 chmod 0755 /home/alice
 usermod -s /bin/sh games
+touch /home/bob/.rhosts
+echo 'PATH=/tmp:$PATH' >>/root/.profile
 """
 # A site's own settings, in the places where such settings stand
 HISTORY = r"""
@@ -202,9 +204,10 @@ def test_every_control_is_seen_to_fail(host):
     set_password(host, "bob", PASSWORD)
     host.sh("usermod -p '$1$abcdefgh$0123456789abcdefghijk.' bob")
     found = host.verdicts()
-    host.sh("tar -xf /root/whole.tar -C /; chmod 0700 /home/alice; usermod -s /usr/sbin/nologin games")
+    host.sh("tar -xf /root/whole.tar -C /; chmod 0700 /home/alice; usermod -s /usr/sbin/nologin games; "
+            "rm /home/bob/.rhosts; sed -i '$d' /root/.profile")  # fmt: skip
     set_password(host, "bob", PASSWORD)
-    assert {verdict for verdict, _said in found.values()} == {"fail"} and len(found) == 11, [
+    assert {verdict for verdict, _said in found.values()} == {"fail"} and len(found) == 13, [
         one for one in found.items() if one[1][0] != "fail"]  # fmt: skip
 
 
