@@ -82,7 +82,8 @@ def main() -> int:
     if unknown := set(sys.argv[1:]) - {part.name for part in todo}:
         sys.exit(f"no such part: {', '.join(sorted(unknown))}")
     chosen = set(sys.argv[1:]) or {part.name for part in todo} - ON_DEMAND
-    chosen |= {name for part in todo if part.name in chosen for name in part.after}
+    for part in reversed(todo):  # each stands behind those it needs
+        chosen |= set(part.after) if part.name in chosen else set()
     todo = [part for part in todo if part.name in chosen]
     by_name = {part.name: part for part in todo}
 

@@ -8,6 +8,13 @@ class ModuleDocFragment:
     """What the modules for segmentation share."""
 
     DOCUMENTATION = r"""
+attributes:
+  check_mode:
+    description: Reads everything, refuses what a run would refuse, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the rules and the groups of each interface.
+    support: full
 options:
   policy:
     description: What the filter P(rampart.hardening.cloud_segments#filter) makes of C(hardening_flows).

@@ -275,15 +275,20 @@ def is_wide(resource):
 
 
 def allowed(documents, action, resource):
-    """Whether policies together allow this for certain. What hangs on a condition is not certain."""
-    verdict = False
+    """What policies together say of this: no, yes, or conditionally where that hangs on a condition."""
+    answers = set()
     for document in documents:
         for statement in listed(document.get('Statement')):
             hit = all((any(matches(one, value) for one in listed(statement.get(kind)))
                        if kind in statement else
                        not any(matches(one, value) for one in listed(statement.get('Not' + kind))))
                       for kind, value in (('Action', action), ('Resource', resource)))
-            if hit and statement.get('Effect') == 'Deny':
-                return False
-            verdict |= hit and statement.get('Effect') == 'Allow' and not statement.get('Condition')
-    return verdict
+            if not hit:
+                continue
+            certain = not statement.get('Condition')
+            if statement.get('Effect') == 'Deny' and certain:
+                return 'no'
+            answers.add((statement.get('Effect'), certain))
+    if not {('Allow', True), ('Allow', False)} & answers:
+        return 'no'
+    return 'yes' if ('Allow', True) in answers and ('Deny', False) not in answers else 'conditionally'

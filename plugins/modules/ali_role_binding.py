@@ -58,7 +58,7 @@ options:
   prove:
     description:
       - What the role has to be able to do, checked before anything is taken away. RAM has no call that tries rights, so
-        the documents in force are judged - Deny wins, and what hangs on a condition is not proven.
+        the documents in force are judged. Deny wins. What hangs on a condition counts, and RV(proved) says so.
     type: list
     elements: dict
     default: []
@@ -157,10 +157,10 @@ elsewhere:
   type: list
   elements: str
 proved:
-  description: What the role was shown to be able to do, as action and resource.
+  description: What the role was shown to be able to do, each with C(action), C(resource) and C(conditional).
   returned: success
   type: list
-  elements: str
+  elements: dict
 missing_permission:
   description: The permission that the credentials lack.
   returned: when Alibaba Cloud denied a call
@@ -333,12 +333,14 @@ class Binding:
         self.prove(self.after_documents.values())
 
     def prove(self, documents):
-        asked = [(action, resource) for one in self.params['prove'] for action in one['actions']
-                 for resource in one['resources']]
-        lacking = [f'{action} on {resource}' for action, resource in asked if not allowed(documents, action, resource)]
+        documents = list(documents)
+        asked = [(action, resource, allowed(documents, action, resource)) for one in self.params['prove']
+                 for action in one['actions'] for resource in one['resources']]
+        lacking = [f'{action} on {resource}' for action, resource, answer in asked if answer == 'no']
         if lacking:
-            self.ali.refuse(f"the role could not do {', '.join(lacking)} for certain; its old rights are in place")
-        self.result['proved'] = [f'{action} on {resource}' for action, resource in asked]
+            self.ali.refuse(f"the role could not do {', '.join(lacking)}; its old rights are in place")
+        self.result['proved'] = [dict(action=action, resource=resource, conditional=answer == 'conditionally')
+                                 for action, resource, answer in asked]
 
     def plan(self):
         """What differs; diff and result as a run would leave them."""

@@ -145,10 +145,10 @@ elsewhere:
   type: list
   elements: str
 proved:
-  description: What the role was shown to be able to do, as action and resource.
+  description: What the role was shown to be able to do, each with C(action) and C(resource).
   returned: success
   type: list
-  elements: str
+  elements: dict
 keys:
   description: >-
     Access keys of the users in O(retire_keys), each with C(user), C(id), C(status), C(created), C(last_used) and
@@ -486,10 +486,12 @@ class Binding:
         wrong, proved = [], []
         for question in self.questions():
             for result in self.aws.call('iam', 'simulate_custom_policy', **texts, **question)['EvaluationResults']:
-                (proved if result['EvalDecision'] == 'allowed' else wrong).append(_asked(result, question))
+                if result['EvalDecision'] != 'allowed':
+                    wrong.append(_asked(result, question))
+                proved.append({'action': result['EvalActionName'], 'resource': question['ResourceArns'][0]})
         if wrong:
             self.aws.fail(f'With these rights the role could not do what prove lists: {", ".join(wrong)}.')
-        return sorted(proved)
+        return proved
 
     def questions(self):
         """What prove lists, as parameters of the simulation: a resource at a time, for one answer to each."""

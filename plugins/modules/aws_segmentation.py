@@ -44,13 +44,6 @@ options:
     description: The account's quota of security groups on a network interface.
     type: int
     default: 5
-attributes:
-  check_mode:
-    description: Reads everything, refuses what a run would refuse, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows the rules and the groups of each interface.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -39,13 +39,6 @@ options:
         a hyphen and the name of the segment.
     type: str
     default: rampart
-attributes:
-  check_mode:
-    description: Reads everything, refuses what a run would refuse, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows the rules and the groups of each interface.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -210,6 +210,138 @@ def policy_trouble(parameters: Iterable[str], lockdown: str, wanted: Mapping, fo
     return found
 
 
+class Change:
+    """One confirmed change, put together part by part."""
+
+    def __init__(self, survey: Mapping, controls: Iterable[str]):
+        self.survey, self.kernel, self.on = survey, survey["kernel"], set(controls)
+        self.container = bool(survey["system"]["container"])
+        self.systemd = survey["system"]["init"] == "systemd"
+        self.refuse: list[str] = []
+        self.notes: list[str] = []
+        self.active: list[list[str]] = []
+        self.activate: list[list[str]] = []
+        # a unit undoes nothing by being stopped: what it mounted anew is mounted back
+        self.revert: list[list[str]] = [["systemctl", "daemon-reload"]] if self.systemd else []
+        self.contents: dict[str, str] = dict.fromkeys(
+            (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT, GRUB_FILE), ""
+        )
+        self.links: dict[str, str] = {}
+
+    def set_parameters(self, forwarding: str, sysctl: Mapping) -> None:
+        """The drop-in of sysctl. Some of its parameters hold until the next start, whatever is written back."""
+        sysctls = self.kernel["sysctl"]
+        # a helper of the site's, such as systemd's, keeps its place: it obeys the limits
+        plain = "kernel.core_dumps" in self.on and sysctls.get("kernel/core_pattern") in ("core", NO_DUMP)
+        dumps = {"kernel.core_pattern": NO_DUMP} if plain else {}
+        found = parameters(self.survey, self.on, forwarding, {**dumps, **sysctl})
+        self.refuse += found["refuse"]
+        self.notes += found["notes"]
+        if found["lines"]:
+            self.contents[SYSCTL_FILE] = HEADER + "\n".join(found["lines"]) + "\n"
+            self.active.append(in_force(found["live"]))
+            self.activate += [[SYSTEMD_SYSCTL, SYSCTL_FILE], in_force(found["live"])]
+        before = {path: sysctls[path] for path in found["live"] if path in sysctls}
+        if old := [f"{path}={value}" for path, value in before.items() if value != found["live"][path]]:
+            self.revert.append(["sh", "-c", 'for one; do sysctl -q -w "$one" 2>/dev/null; done; true', "sh", *old])
+
+    def deny_modules(self, denied: Mapping, allowed: Iterable[str]) -> None:
+        """Modules that are not loaded any more, and go where nothing uses them."""
+        unwanted = {**DENIED, **denied} if "kernel.modules" in self.on else {}
+        if "kernel.image_modules" in self.on:
+            if users := containers(self.survey) + self.kernel["needs"]["images"]:
+                self.notes.append(f"overlay and squashfs stay: needed by {', '.join(users)}")
+            else:
+                unwanted.update(IMAGES)
+        gone = modules(self.survey, {} if self.container else unwanted, allowed)
+        self.contents[MODULES_FILE] = modules_file(gone["denied"])
+        self.notes += gone["notes"]
+        if loaded := gone["loaded"]:
+            still = 'for one; do ! grep -q "^$one [0-9]* 0 " /proc/modules || exit; done'
+            self.active.append(["sh", "-c", still, "sh", *loaded])
+            self.activate.append(["sh", "-c", 'for one; do modprobe -r "$one" 2>/dev/null; done; true', "sh", *loaded])
+            self.revert.append(["sh", "-c", 'for one; do modprobe "$one"; done; true', "sh", *loaded])
+
+    def stop_core_dumps(self) -> None:
+        """Neither programs nor systemd's helper write any."""
+        if "kernel.core_dumps" in self.on:
+            self.contents[LIMITS_FILE] = HEADER + "* hard core 0\nroot hard core 0\n"
+            self.contents[COREDUMP_FILE] = HEADER + "[Coredump]\nStorage=none\nProcessSizeMax=0\n"
+
+    def mount(self, options: Mapping, tmpfs: str) -> None:
+        """Options of what everybody may write to, and a /tmp in memory of the size `tmpfs`."""
+        needs, there = self.kernel["needs"], self.kernel["mounts"]
+        wanted = {**options} if "kernel.mounts" in self.on and not self.container and self.systemd else {}
+        if VAR in wanted and needs["roots"] and VAR in there:
+            wanted.pop(VAR)
+            self.notes.append(f"{VAR} is left as it is: other systems are in it ({needs['roots'][0]})")
+        tmp_options = list(wanted.get(TMP, ()))
+        in_memory = bool(tmpfs and wanted) and (TMP not in there or self.kernel["tmp_ours"])
+        if "noexec" in tmp_options and (in_memory or TMP in there):
+            self.contents[APT_FILE] = HEADER.replace("#", "//") + (
+                'APT::ExtractTemplates::TempDir "/var/cache/debconf";\n'
+            )
+        if in_memory:  # with its options in the unit that mounts it
+            wanted.pop(TMP, None)
+            self.contents[TMP_UNIT] = tmp_unit(tmpfs, tmp_options)
+            self.links[TMP_WANTED] = TMP_UNIT
+            if TMP not in there:
+                # else it is mounted with the next service that starts, over the files of programs that run
+                self.activate.append(["install", "-D", "/dev/null", TMP_LATER])
+                self.notes.append(
+                    f"{TMP} is a file system of its own from the next start on; what is in it now is hidden then"
+                )
+        shared = mounts(self.survey, wanted)
+        if remount := shared["remount"]:
+            self.contents[MOUNTS_UNIT] = mounts_unit(remount)
+            self.links[MOUNTS_WANTED] = MOUNTS_UNIT
+            each = [f"{path} {' '.join(options)}" for path, options in remount.items()]
+            self.active.append(["sh", "-c", MOUNTED, "sh", *each])
+            restart = ["systemctl", "restart", os.path.basename(MOUNTS_UNIT)]
+            self.activate += [["systemctl", "daemon-reload"], restart]
+            self.revert += [["mount", "-o", ",".join(["remount", *(OPPOSITE[one] for one in options)]), path]
+                            for path, options in shared["missing"].items()]  # fmt: skip
+
+    def boot(self, parameters: list[str], lockdown: str) -> None:
+        """What GRUB hands to the kernel at the next start."""
+        boot = self.kernel["boot"]
+        words = parameters + ([f"lockdown={lockdown}"] if lockdown else [])
+        if "kernel.boot" in self.on and words and not self.container:
+            if not boot["grub"]:
+                self.refuse.append(
+                    "kernel_boot_parameters: this host is not started by GRUB as far as /etc/default/grub tells"
+                )
+            if lockdown and self.kernel["needs"]["dkms"]:
+                self.refuse.append(
+                    f"kernel_lockdown: modules built on this host ({', '.join(self.kernel['needs']['dkms'])}) are "
+                    "signed by nobody and would not be loaded any more"
+                )
+            self.contents[GRUB_FILE] = f'{HEADER}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(words)}"\n'
+            if pending := [word for word in words if word not in boot["command_line"]]:
+                self.notes.append(f"take effect at the next start: {' '.join(pending)}")
+        if boot["grub"] and (self.contents[GRUB_FILE] or boot["ours"]):
+            update = ["sh", "-c", "update-grub 2>&1"]
+            holds = " && ".join(f"grep -q -- '^[[:space:]]*linux.* {word}' /boot/grub/grub.cfg" for word in words)
+            if self.contents[GRUB_FILE]:
+                self.active.append(["sh", "-c", holds])
+            self.activate.append(update)
+            self.revert.append(update)
+
+    def enforce_profiles(self) -> list[str]:
+        """AppArmor's profiles in enforce mode; the links that keep some of them from it and have to go."""
+        armor = self.kernel["apparmor"]
+        if "kernel.apparmor_enforce" not in self.on or self.container:
+            return []
+        if armor["enabled"] and (armor["files"] or armor["forced"]):
+            for path, text in armor["files"].items():
+                self.contents[path] = re.sub(r"(flags\s*=\s*\()([^)]*)\)", enforcing, text)
+            reload = ["sh", "-c", 'for one; do apparmor_parser -r -T -W "$one" || exit; done', "sh",
+                      *armor["files"], *forced_files(armor["forced"])]  # fmt: skip
+            self.activate.append(reload)
+            self.revert.append(reload)
+        return armor["forced"]
+
+
 def change(
     survey: Mapping,
     controls: Iterable[str] = (),
@@ -223,124 +355,24 @@ def change(
     lockdown: str = "",
 ) -> dict:
     """The arguments of the confirmed change. The other arguments are the role's variables without their prefix."""
-    on, kernel, lockdown = set(controls), survey["kernel"], lockdown or ""
-    container = bool(survey["system"]["container"])
-    systemd = survey["system"]["init"] == "systemd"
-    wanted_mounts = mount_options or {}
-    boot_parameters = [str(one) for one in boot_parameters or ()]
-    refuse = policy_trouble(boot_parameters, lockdown, wanted_mounts, forwarding)
-    notes, active, activate, revert = [], [], [], []
-    contents: dict[str, str] = dict.fromkeys(
-        (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT, GRUB_FILE), ""
-    )
-    links = {}
+    made = Change(survey, controls)
+    boot_parameters, lockdown = [str(one) for one in boot_parameters or ()], lockdown or ""
+    made.refuse += policy_trouble(boot_parameters, lockdown, mount_options or {}, forwarding)
+    if not made.refuse:
+        made.set_parameters(forwarding, sysctl or {})
+    made.deny_modules(denied or {}, allowed)
+    made.stop_core_dumps()
+    made.mount(mount_options or {}, tmpfs)
+    made.boot(boot_parameters, lockdown)
+    forced = made.enforce_profiles()
 
-    # parameters
-    if not refuse:
-        # a helper of the site's, such as systemd's, keeps its place: it obeys the limits
-        plain = "kernel.core_dumps" in on and kernel["sysctl"].get("kernel/core_pattern") in ("core", NO_DUMP)
-        dumps = {"kernel.core_pattern": NO_DUMP} if plain else {}
-        found = parameters(survey, on, forwarding, {**dumps, **(sysctl or {})})
-        refuse, notes = found["refuse"], found["notes"]
-        if found["lines"]:
-            contents[SYSCTL_FILE] = HEADER + "\n".join(found["lines"]) + "\n"
-            active.append(in_force(found["live"]))
-            activate += [[SYSTEMD_SYSCTL, SYSCTL_FILE], in_force(found["live"])]
-        before = {path: kernel["sysctl"][path] for path in found["live"] if path in kernel["sysctl"]}
-        old = [f"{path}={value}" for path, value in before.items() if value != found["live"][path]]
-        if old:  # some of them hold until the next start, whatever is written
-            revert.append(["sh", "-c", 'for one; do sysctl -q -w "$one" 2>/dev/null; done; true', "sh", *old])
-
-    # modules
-    unwanted = {**DENIED, **(denied or {})} if "kernel.modules" in on else {}
-    if "kernel.image_modules" in on:
-        if users := containers(survey) + kernel["needs"]["images"]:
-            notes.append(f"overlay and squashfs stay: needed by {', '.join(users)}")
-        else:
-            unwanted.update(IMAGES)
-    gone = modules(survey, {} if container else unwanted, allowed)
-    contents[MODULES_FILE] = modules_file(gone["denied"])
-    notes += gone["notes"]
-    if gone["loaded"]:
-        active.append(["sh", "-c", 'for one; do ! grep -q "^$one [0-9]* 0 " /proc/modules || exit; done', "sh",
-                       *gone["loaded"]])  # fmt: skip
-        activate.append(["sh", "-c", 'for one; do modprobe -r "$one" 2>/dev/null; done; true', "sh", *gone["loaded"]])
-        revert.append(["sh", "-c", 'for one; do modprobe "$one"; done; true', "sh", *gone["loaded"]])
-
-    # core dumps
-    if "kernel.core_dumps" in on:
-        contents[LIMITS_FILE] = HEADER + "* hard core 0\nroot hard core 0\n"
-        contents[COREDUMP_FILE] = HEADER + "[Coredump]\nStorage=none\nProcessSizeMax=0\n"
-
-    # mounts
-    wanted_mounts = {**wanted_mounts} if "kernel.mounts" in on and not container and systemd else {}
-    if VAR in wanted_mounts and kernel["needs"]["roots"] and VAR in kernel["mounts"]:
-        wanted_mounts.pop(VAR)
-        notes.append(f"{VAR} is left as it is: other systems are in it ({kernel['needs']['roots'][0]})")
-    tmp_options = list(wanted_mounts.get(TMP, ()))
-    in_memory = bool(tmpfs and wanted_mounts) and (TMP not in kernel["mounts"] or kernel["tmp_ours"])
-    if "noexec" in tmp_options and (in_memory or TMP in kernel["mounts"]):
-        contents[APT_FILE] = HEADER.replace("#", "//") + 'APT::ExtractTemplates::TempDir "/var/cache/debconf";\n'
-    if in_memory:  # with its options in the unit that mounts it
-        wanted_mounts.pop(TMP, None)
-        contents[TMP_UNIT] = tmp_unit(tmpfs, tmp_options)
-        links[TMP_WANTED] = TMP_UNIT
-        if TMP not in kernel["mounts"]:
-            # else it is mounted with the next service that starts, over the files of programs that run
-            activate.append(["install", "-D", "/dev/null", TMP_LATER])
-            notes.append(f"{TMP} is a file system of its own from the next start on; what is in it now is hidden then")
-    shared = mounts(survey, wanted_mounts)
-    if shared["remount"]:
-        contents[MOUNTS_UNIT] = mounts_unit(shared["remount"])
-        links[MOUNTS_WANTED] = MOUNTS_UNIT
-        active.append(["sh", "-c", MOUNTED, "sh", *(f"{path} {' '.join(options)}"
-                                                    for path, options in shared["remount"].items())])  # fmt: skip
-        activate += [["systemctl", "daemon-reload"], ["systemctl", "restart", os.path.basename(MOUNTS_UNIT)]]
-        revert += [["mount", "-o", ",".join(["remount", *(OPPOSITE[one] for one in options)]), path]
-                   for path, options in shared["missing"].items()]  # fmt: skip
-
-    # how the kernel is started
-    words = boot_parameters + ([f"lockdown={lockdown}"] if lockdown else [])
-    if "kernel.boot" in on and words and not container:
-        if not kernel["boot"]["grub"]:
-            refuse.append("kernel_boot_parameters: this host is not started by GRUB as far as /etc/default/grub tells")
-        if lockdown and kernel["needs"]["dkms"]:
-            refuse.append(
-                f"kernel_lockdown: modules built on this host ({', '.join(kernel['needs']['dkms'])}) are signed by "
-                "nobody and would not be loaded any more"
-            )
-        contents[GRUB_FILE] = f'{HEADER}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(words)}"\n'
-        pending = [word for word in words if word not in kernel["boot"]["command_line"]]
-        if pending:
-            notes.append(f"take effect at the next start: {' '.join(pending)}")
-    if kernel["boot"]["grub"] and (contents[GRUB_FILE] or kernel["boot"]["ours"]):
-        update = ["sh", "-c", "update-grub 2>&1"]
-        holds = " && ".join(f"grep -q -- '^[[:space:]]*linux.* {word}' /boot/grub/grub.cfg" for word in words)
-        if contents[GRUB_FILE]:
-            active.append(["sh", "-c", holds])
-        activate.append(update)
-        revert.append(update)
-
-    # AppArmor
-    armor = kernel["apparmor"]
-    if "kernel.apparmor_enforce" in on and armor["enabled"] and not container:
-        for path, text in armor["files"].items():
-            contents[path] = re.sub(r"(flags\s*=\s*\()([^)]*)\)", enforcing, text)
-        reload = ["sh", "-c", 'for one; do apparmor_parser -r -T -W "$one" || exit; done', "sh",
-                  *armor["files"], *forced_files(armor["forced"])]  # fmt: skip
-        if armor["files"] or armor["forced"]:
-            activate.append(reload)
-            revert.append(reload)
-
-    files = [{"path": path, "content": text} for path, text in contents.items() if text]
-    files += [{"path": path, "state": "link", "target": target} for path, target in links.items()]
-    files += [{"path": path, "state": "absent"} for path in (MOUNTS_WANTED, TMP_WANTED) if path not in links]
-    files += [{"path": path, "state": "absent"} for path, text in contents.items() if not text]
-    if "kernel.apparmor_enforce" in on and not container:
-        files += [{"path": path, "state": "absent"} for path in armor["forced"]]
-    if systemd:  # the unit undoes nothing by being stopped: what it mounted anew is mounted back above
-        revert.insert(0, ["systemctl", "daemon-reload"])
-    return {"refuse": refuse, "notes": notes, "files": files, "active": active, "activate": activate, "revert": revert}
+    files = [{"path": path, "content": text} for path, text in made.contents.items() if text]
+    files += [{"path": path, "state": "link", "target": target} for path, target in made.links.items()]
+    files += [{"path": path, "state": "absent"} for path in (MOUNTS_WANTED, TMP_WANTED) if path not in made.links]
+    files += [{"path": path, "state": "absent"} for path, text in made.contents.items() if not text]
+    files += [{"path": path, "state": "absent"} for path in forced]
+    parts = ("refuse", "notes", "active", "activate", "revert")
+    return {"files": files, **{name: getattr(made, name) for name in parts}}
 
 
 def enforcing(match: re.Match) -> str:

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from aws_server import ACCOUNT, REGION, Server
+from aws_server import REGION, Server
 from harness import ROOT
 
 VENV = ROOT / ".cache/prowler"
@@ -81,9 +81,9 @@ def bad_account(aws):
     for name, policy in {"everything": statement("*", "*"), "keys": statement("kms:*", "*")}.items():
         iam.put_role_policy(RoleName="app", PolicyName=name, PolicyDocument=json.dumps(policy))
     iam.update_account_password_policy(MinimumPasswordLength=6)
-    names = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-    block = dict.fromkeys(names, False)
-    aws.client("s3control").put_public_access_block(AccountId=ACCOUNT, PublicAccessBlockConfiguration=block)
+    aws.client("s3").create_bucket(  # without a bucket, Prowler does not miss the block
+        Bucket="backups", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     aws.instance(Name="app1", tier="app")
 
 

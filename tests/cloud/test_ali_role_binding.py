@@ -137,7 +137,9 @@ def test_whole_binding(account):
     assert account.keys("backup") == {"LTAI-old": "Inactive", "LTAI-new": "Active", "LTAI-never": "Inactive"}
     kept = {key["id"]: (key["kept"], key["last_used"]) for key in result["keys"]}
     assert kept["LTAI-new"][0] == "used within 90 days" and kept["LTAI-never"] == ("", "never")
-    assert result["proved"] == ["oss:PutObject on acs:oss:*:*:backups/db/dump.gz"]
+    assert result["proved"] == [
+        {"action": "oss:PutObject", "resource": "acs:oss:*:*:backups/db/dump.gz", "conditional": False}
+    ]
     assert "LTAI-new" in said(result)
     assert "not-a-secret" not in json.dumps(result)
 
@@ -214,9 +216,20 @@ def test_what_is_not_proven_changes_nothing(account):
     furnish(account)
     more = {"actions": ["oss:DeleteObject"], "resources": ["acs:oss:*:*:x"]}
     result = account.run(**{**EVERYTHING, "prove": [PROOF, more]})
-    assert result["failed"] and "oss:DeleteObject on acs:oss:*:*:x for certain" in result["msg"]
+    assert result["failed"] and "oss:DeleteObject on acs:oss:*:*:x" in result["msg"]
     assert result["msg"].endswith("Nothing was changed.") and result["done"] == []
     assert account.server.writes == [] and not result["changed"]
+
+
+@pytest.mark.parametrize("effect", ["Allow", "Deny"])
+def test_what_hangs_on_a_condition_counts_and_is_told(account, effect):
+    furnish(account)
+    condition = {"IpAddress": {"acs:SourceIp": ["192.0.2.0/24"]}}
+    bound = [dict(BACKUP["Statement"][0], Condition=condition, Effect=effect)]
+    document = {"Version": "1", "Statement": bound + (BACKUP["Statement"] if effect == "Deny" else [])}
+    result = account.run(**{**EVERYTHING, "custom_policies": {"db": document}})
+    assert not result["failed"], result
+    assert [one["conditional"] for one in result["proved"]] == [True]
 
 
 def test_proof_by_what_is_in_force_after_granting(account):
@@ -227,7 +240,7 @@ def test_proof_by_what_is_in_force_after_granting(account):
     account.server.before["AttachPolicyToRole"] = [lambda: account.server.custom("theirs", narrower)]
     proof = {"actions": ["log:PostLogs"], "resources": ["acs:log:*:*:project/db"]}
     result = account.run(**{**EVERYTHING, "custom_policies": {"db": BACKUP, "theirs": None}, "prove": [PROOF, proof]})
-    assert result["failed"] and "could not do log:PostLogs on acs:log:*:*:project/db for certain" in result["msg"]
+    assert result["failed"] and "could not do log:PostLogs on acs:log:*:*:project/db" in result["msg"]
     assert result["done"] == [f"AttachPolicyToRole {name} db" for name in ("db", "theirs", "AliyunOSSReadOnlyAccess")]
     assert "Custom/kept-too-long" in account.policies() and account.document() != BACKUP
     assert account.role_of("i-2") == "former" and account.keys("backup")["LTAI-old"] == "Active"

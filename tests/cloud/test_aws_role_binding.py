@@ -101,7 +101,7 @@ def test_a_role_from_nothing(aws):
 
     done = aws.module(NAME, args)
     assert done["changed"] and done["diff"] == predicted["diff"]
-    assert done["proved"] == ["s3:GetObject on arn:aws:s3:::backups/db"]
+    assert done["proved"] == [{"action": "s3:GetObject", "resource": "arn:aws:s3:::backups/db"}]
     attached, inline = rights(aws)
     assert attached == {SSM} and actions(inline["backups"]) == {"s3:GetObject"}
     trust = aws.client("iam").get_role(RoleName="db")["Role"]["AssumeRolePolicyDocument"]

@@ -65,7 +65,7 @@ class Machine:
         self.book("verify", "-e", f"verify_output={self.folder / 'evidence'}")
 
     def unchanged(self):
-        assert re.search(r"\bchanged=0\b", self.book("site"))
+        assert re.search(r"\bchanged=0\b", self.book("site", "--diff"))
 
     def reachable(self):
         """A fresh login of the automation account, with sudo."""
