@@ -179,6 +179,7 @@ class ActionModule(ActionBase):
                         "name": name,
                         "groups": member_of,
                         "hardening_level": level,
+                        "set": sorted(key for key in variables if key.startswith(prefixes) and SECRET.search(key)),
                         "controls": policy.in_force(controls, level, waivers, name, member_of),
                     }
                 ),

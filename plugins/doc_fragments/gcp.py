@@ -21,7 +21,7 @@ options:
     default: https://{service}.googleapis.com
 requirements:
   - google-auth >= 2.23
-  - google-api-python-client >= 2.100
+  - google-api-python-client >= 2.189
 notes:
   - Runs where the Python packages for Google Cloud are, as a rule on the controller with C(delegate_to=localhost).
   - The credential is the one that Google calls the application default, so E(GOOGLE_APPLICATION_CREDENTIALS), what

@@ -57,6 +57,10 @@ options:
     description: The role's C(kernel_lockdown).
     type: str
     default: ''
+  boot_password:
+    description: The role's C(kernel_boot_password).
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""

@@ -31,6 +31,7 @@ PROGRAMS = {
     'rsyslog-gnutls': '/usr/lib/*/rsyslog/lmnsd_gtls.so', 'rsyslog-openssl': '/usr/lib/*/rsyslog/lmnsd_ossl.so',
     'aide': '/usr/bin/aide', 'syslog-ng': '/usr/sbin/syslog-ng',
 }
+SIGNS = {'/etc/network': '/etc/network/interfaces'}  # chrony and others have hooks in the directory, unasked
 KEEPERS = ('chrony', 'systemd-timesyncd', 'ntpsec', 'openntpd')
 CLOCK_USERS = ('_chrony', 'systemd-timesync', 'ntpsec', 'ntpd')
 # Where setuid programs are: (directory, how deep). Those elsewhere are seen by the rule on changed user ids.
@@ -193,7 +194,8 @@ def collect(run):
     return dict(
         kernel=kernel(), machine=os.uname().machine, installed=installed,
         running=[name for name, state in zip(keepers, states) if state == 'active'],
-        privileged=privileged(), exists=[path for path in watched if os.path.exists(path)], uid_min=smallest_uid(),
+        privileged=privileged(), exists=[path for path in watched if os.path.exists(SIGNS.get(path, path))],
+        uid_min=smallest_uid(),
         auditd={key: value for dummy, key, value in assignments(text(AUDITD_CONF))}, clock_users=clock_users(),
         journald=journald(), sudo_log=sudo_log(), rsyslog=rsyslog(),
         aide=any(os.path.exists(f'/var/lib/aide/aide.db{end}') for end in ('', '.gz')))

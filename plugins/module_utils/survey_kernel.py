@@ -216,7 +216,7 @@ def boot():
     """How the kernel was started: {ours, command_line: [word], grub: whether GRUB's directory for drop-ins serves}."""
     grub = os.path.exists('/etc/default/grub') and any(
         os.path.exists(path) for path in ('/usr/sbin/update-grub', '/usr/sbin/grub-mkconfig'))
-    return {'ours': os.path.exists('/etc/default/grub.d/zz-rampart.cfg'),
+    return {'ours': any(map(os.path.exists, ('/etc/default/grub.d/zz-rampart.cfg', '/etc/grub.d/01_rampart'))),
             'command_line': (read('/proc/cmdline') or '').split(), 'grub': grub}
 
 

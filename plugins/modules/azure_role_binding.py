@@ -92,8 +92,8 @@ extends_documentation_fragment:
   - rampart.hardening.azure
 requirements:
   - azure-mgmt-authorization >= 4.0
-  - azure-mgmt-compute >= 30.0
-  - azure-mgmt-msi >= 7.0
+  - azure-mgmt-compute >= 34.1
+  - azure-mgmt-msi >= 7.1
 attributes:
   check_mode:
     description: Can run in check mode and predicts exactly what a run then changes.

@@ -27,7 +27,7 @@ extends_documentation_fragment:
   - rampart.hardening.segmentation
   - rampart.hardening.azure
 requirements:
-  - azure-mgmt-network >= 25.0
+  - azure-mgmt-network >= 31.0
 options:
   resource_group:
     description: Where the network security group and the application security groups are.
@@ -296,13 +296,6 @@ class State:
         self.used = set()
 
 
-def wire(model):
-    """A model of the SDK as the resource manager writes it."""
-    if hasattr(model, "serialize"):  # before azure-mgmt-network 30
-        return model.serialize(keep_readonly=True)
-    return model.as_dict()
-
-
 class Segmentation:
     def __init__(self, module):
         self.module, self.policy, self.prefix = module, module.params["policy"], module.params["prefix"]
@@ -330,10 +323,10 @@ class Segmentation:
     def read(self):
         state = State()
         with self.azure.telling("Looking at the network failed", done=self.done, changed=bool(self.done)):
-            nics = [wire(one) for one in self.network.network_interfaces.list_all()]
-            groups = [wire(one) for one in self.network.application_security_groups.list(self.place)]
-            nsgs = [wire(one) for one in self.network.network_security_groups.list_all()]
-            networks = [wire(one) for one in self.network.virtual_networks.list_all()]
+            nics = [one.as_dict() for one in self.network.network_interfaces.list_all()]
+            groups = [one.as_dict() for one in self.network.application_security_groups.list(self.place)]
+            nsgs = [one.as_dict() for one in self.network.network_security_groups.list_all()]
+            networks = [one.as_dict() for one in self.network.virtual_networks.list_all()]
         self.read_nics(state, nics)
         for group in groups:
             segment = (group.get("tags") or {}).get(TAG)

@@ -26,10 +26,12 @@ AIDE_DB = "/var/lib/rampart/aide/files.db"
 UNITS = "/etc/systemd/system"
 AIDE_UNITS = {
     "aide_init": "rampart-aide-init.service",
+    "aide_init_timer": "rampart-aide-init.timer",
     "aide_check": "rampart-aide-check.service",
     "aide_timer": "rampart-aide-check.timer",
 }
-AIDE_WANTED = f"{UNITS}/timers.target.wants/{AIDE_UNITS['aide_timer']}"
+AIDE_TIMERS = [unit for unit in AIDE_UNITS.values() if unit.endswith(".timer")]
+AIDE_WANTED = {f"{UNITS}/timers.target.wants/{unit}": f"{UNITS}/{unit}" for unit in AIDE_TIMERS}
 SOURCES = {
     "chrony": "/etc/chrony/sources.d/rampart.sources",
     "systemd-timesyncd": "/etc/systemd/timesyncd.conf.d/rampart.conf",
@@ -258,7 +260,7 @@ AIDE = f"""
 systemctl daemon-reload
 if [ -e {UNITS}/{AIDE_UNITS["aide_timer"]} ]; then
     [ {AIDE_CONF} -ot {AIDE_DB} ] || rm -f {AIDE_DB}
-    systemctl start {AIDE_UNITS["aide_timer"]} && systemctl start --no-block {AIDE_UNITS["aide_init"]}
+    systemctl start {" ".join(AIDE_TIMERS)} && systemctl start --no-block {AIDE_UNITS["aide_init"]}
 else
     systemctl stop {" ".join(AIDE_UNITS.values())} 2>/dev/null
     rm -f {AIDE_DB} {AIDE_DB}.new
@@ -276,7 +278,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     files: list[dict] = []
     validate, active, activate, revert = [], [], [], []
     gone = [OUR_LOCK, OUR_RULES, OUR_JOURNALD, OUR_RSYSLOG, CA_FILE, CERT_FILE, KEY_FILE]
-    gone += [AIDE_WANTED, *(f"{UNITS}/{unit}" for unit in AIDE_UNITS.values()), AIDE_CONF, *SOURCES.values()]
+    gone += [*AIDE_WANTED, *(f"{UNITS}/{unit}" for unit in AIDE_UNITS.values()), AIDE_CONF, *SOURCES.values()]
     installed = survey["audit"]["installed"]
     if plan["journald"]:
         files.append({"path": OUR_JOURNALD, "content": contents["journald"]})
@@ -328,7 +330,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
         files.append({"path": AIDE_CONF, "content": contents["aide"], "mode": "0600",
                       "validate": ["aide", "--config", "%s", "--config-check"]})  # fmt: skip
         files += [{"path": f"{UNITS}/{unit}", "content": contents[key]} for key, unit in AIDE_UNITS.items()]
-        files.append({"path": AIDE_WANTED, "state": "link", "target": f"{UNITS}/{AIDE_UNITS['aide_timer']}"})
+        files += [{"path": path, "state": "link", "target": unit} for path, unit in AIDE_WANTED.items()]
         active.append(["sh", "-c", AIDE_LIVE])
     if plan["aide"] or "aide" in installed:
         activate.append(["sh", "-c", AIDE])

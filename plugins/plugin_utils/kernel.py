@@ -31,6 +31,26 @@ TMP_UNIT = "/etc/systemd/system/tmp.mount"
 TMP_WANTED = "/etc/systemd/system/local-fs.target.wants/tmp.mount"
 TMP_LATER = "/run/rampart/tmp-later"  # gone with the next start
 GRUB_FILE = "/etc/default/grub.d/zz-rampart.cfg"
+GRUB_CFG = "/boot/grub/grub.cfg"
+GRUB_GUARD_FILE = "/etc/grub.d/01_rampart"  # after the header, which sets what it changes
+# Entries start without it: a host that waits for somebody at every start is lost. Submenus know exported variables only
+GRUB_GUARD = """#!/bin/sh
+{header}cat <<'END'
+set superusers="bootadmin"
+export superusers
+password_pbkdf2 bootadmin {password}
+menuentry_id_option="--unrestricted $menuentry_id_option"
+END
+"""
+# Whether it is in force, and no entry waits for it but some that are not the default one
+GRUB_GUARDED = """
+grep -qxF "$(grep ^password_pbkdf2 "$1")" "$2" || { echo "$2 has no password"; exit 1; }
+entries=$(grep -E '^[[:space:]]*(menuentry|submenu) ' "$2")
+if grep -q 'set default="0"' "$2"; then entries=$(printf '%s' "$entries" | head -n 1); fi
+! printf '%s' "$entries" | grep -vE 'menuentry_id_option|--unrestricted' ||
+    { echo "these entries would wait for the password at every start: give them the option --unrestricted"; exit 1; }
+"""
+GRUB_HASH = re.compile(r"grub\.pbkdf2\.sha512\.[0-9]+\.[0-9A-F]+\.[0-9A-F]+")
 SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
 # Who routes through rules or tunnels of its own has packets come back another way than they went
 LOOSE = {"kubernetes", "wireguard", "proxmox"}
@@ -196,10 +216,14 @@ def mounts(survey: Mapping, wanted: Mapping[str, Iterable[str]]) -> dict:
     return {"remount": remount, "missing": {path: options for path, options in missing.items() if options}}
 
 
-def policy_trouble(parameters: Iterable[str], lockdown: str, wanted: Mapping, forwarding: str) -> list[str]:
+def policy_trouble(
+    password: str, parameters: Iterable[str], lockdown: str, wanted: Mapping, forwarding: str
+) -> list[str]:
     """What is wrong with the policy, whatever the host."""
     found = [f"kernel_boot_parameters: {one!r} is no parameter of the kernel" for one in parameters
              if not PARAMETER.fullmatch(str(one))]  # fmt: skip
+    if password and not GRUB_HASH.fullmatch(password):
+        found.append("kernel_boot_password: this is no hash that grub-mkpasswd-pbkdf2 made")
     if lockdown not in LOCKDOWN:
         found.append(f"kernel_lockdown: {lockdown!r} is neither integrity nor confidentiality")
     if forwarding not in ("auto", "keep", "off"):
@@ -224,8 +248,9 @@ class Change:
         # a unit undoes nothing by being stopped: what it mounted anew is mounted back
         self.revert: list[list[str]] = [["systemctl", "daemon-reload"]] if self.systemd else []
         self.contents: dict[str, str] = dict.fromkeys(
-            (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT, GRUB_FILE), ""
-        )
+            (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT, GRUB_FILE,
+             GRUB_GUARD_FILE), ""
+        )  # fmt: skip
         self.links: dict[str, str] = {}
 
     def set_parameters(self, forwarding: str, sysctl: Mapping) -> None:
@@ -302,8 +327,8 @@ class Change:
             self.revert += [["mount", "-o", ",".join(["remount", *(OPPOSITE[one] for one in options)]), path]
                             for path, options in shared["missing"].items()]  # fmt: skip
 
-    def boot(self, parameters: list[str], lockdown: str) -> None:
-        """What GRUB hands to the kernel at the next start."""
+    def boot(self, parameters: list[str], lockdown: str, password: str) -> None:
+        """What GRUB hands to the kernel at the next start, and who may change that before it."""
         boot = self.kernel["boot"]
         words = parameters + ([f"lockdown={lockdown}"] if lockdown else [])
         if "kernel.boot" in self.on and words and not self.container:
@@ -319,12 +344,21 @@ class Change:
             self.contents[GRUB_FILE] = f'{HEADER}GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {" ".join(words)}"\n'
             if pending := [word for word in words if word not in boot["command_line"]]:
                 self.notes.append(f"take effect at the next start: {' '.join(pending)}")
-        if boot["grub"] and (self.contents[GRUB_FILE] or boot["ours"]):
+        if "kernel.boot_password" in self.on and password and not self.container:
+            if not boot["grub"]:
+                self.refuse.append(
+                    "kernel_boot_password: this host is not started by GRUB as far as /etc/default/grub tells"
+                )
+            self.contents[GRUB_GUARD_FILE] = GRUB_GUARD.format(header=HEADER, password=password)
+        if boot["grub"] and (self.contents[GRUB_FILE] or self.contents[GRUB_GUARD_FILE] or boot["ours"]):
             update = ["sh", "-c", "update-grub 2>&1"]
-            holds = " && ".join(f"grep -q -- '^[[:space:]]*linux.* {word}' /boot/grub/grub.cfg" for word in words)
+            holds = " && ".join(f"grep -q -- '^[[:space:]]*linux.* {word}' {GRUB_CFG}" for word in words)
             if self.contents[GRUB_FILE]:
                 self.active.append(["sh", "-c", holds])
             self.activate.append(update)
+            if self.contents[GRUB_GUARD_FILE]:
+                self.active.append(["sh", "-c", GRUB_GUARDED, "sh", GRUB_GUARD_FILE, GRUB_CFG])
+                self.activate.append(self.active[-1])
             self.revert.append(update)
 
     def enforce_profiles(self) -> list[str]:
@@ -353,23 +387,27 @@ def change(
     tmpfs: str = "",
     boot_parameters: Iterable[str] = (),
     lockdown: str = "",
+    boot_password: str = "",
 ) -> dict:
     """The arguments of the confirmed change. The other arguments are the role's variables without their prefix."""
     made = Change(survey, controls)
     boot_parameters, lockdown = [str(one) for one in boot_parameters or ()], lockdown or ""
-    made.refuse += policy_trouble(boot_parameters, lockdown, mount_options or {}, forwarding)
+    boot_password = boot_password or ""
+    made.refuse += policy_trouble(boot_password, boot_parameters, lockdown, mount_options or {}, forwarding)
     if not made.refuse:
         made.set_parameters(forwarding, sysctl or {})
     made.deny_modules(denied or {}, allowed)
     made.stop_core_dumps()
     made.mount(mount_options or {}, tmpfs)
-    made.boot(boot_parameters, lockdown)
+    made.boot(boot_parameters, lockdown, boot_password)
     forced = made.enforce_profiles()
 
-    files = [{"path": path, "content": text} for path, text in made.contents.items() if text]
+    secret = {GRUB_GUARD_FILE: {"mode": "0700", "sensitive": True}}
+    files = [{"path": path, "content": text, **secret.get(path, {})} for path, text in made.contents.items() if text]
     files += [{"path": path, "state": "link", "target": target} for path, target in made.links.items()]
     files += [{"path": path, "state": "absent"} for path in (MOUNTS_WANTED, TMP_WANTED) if path not in made.links]
-    files += [{"path": path, "state": "absent"} for path, text in made.contents.items() if not text]
+    files += [{"path": path, "state": "absent", "sensitive": path in secret}
+              for path, text in made.contents.items() if not text]  # fmt: skip
     files += [{"path": path, "state": "absent"} for path in forced]
     parts = ("refuse", "notes", "active", "activate", "revert")
     return {"files": files, **{name: getattr(made, name) for name in parts}}

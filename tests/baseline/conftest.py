@@ -213,7 +213,10 @@ def host(rampart_host: str, rampart_connections: Connections) -> testinfra.host.
 
 @pytest.fixture(scope="session")
 def policy(rampart_host: str, request: pytest.FixtureRequest) -> dict:
-    """The host's policy: hardening_* variables, name, groups, controls in force, connection, all_hosts."""
+    """The host's policy: hardening_* variables, name, groups, controls in force, connection, all_hosts.
+
+    Of secret variables it has no more than the names, under `set`.
+    """
     document = request.config.rampart_policy
     entry = document["hosts"][rampart_host]
     return {**entry["policy"], "connection": entry["connection"], "all_hosts": document["all_hosts"]}

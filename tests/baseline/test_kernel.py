@@ -284,6 +284,21 @@ def test_apparmor_enforce(kernel, profiles, evidence):
     assert not complain, f"only complain: {', '.join(complain)}"
 
 
+@pytest.mark.control("kernel.boot_password")
+def test_boot_password(kernel, policy, evidence, not_applicable):
+    menu = kernel.run("cat /boot/grub/grub.cfg").stdout
+    users = re.search(r'(?m)^\s*set superusers="(.+)"', menu)
+    if not users and "kernel_boot_password" not in policy["set"]:
+        not_applicable("the policy sets no password (kernel_boot_password)")
+    assert users, "GRUB lets everybody change how the host is started"
+    evidence(f"changes take the password of {users[1]}")
+    for user in re.split(r"[\s,;&|]+", users[1]):
+        assert re.search(rf"(?m)^\s*password(_pbkdf2)?\s+{re.escape(user)}\s", menu), f"{user} has no password"
+    for path in kernel.run("grep -lsE '^\\s*password' /boot/grub/grub.cfg /etc/grub.d/*").stdout.split():
+        mode = kernel.file(path).mode
+        assert not mode & 0o077, f"{path} can be read by others: {mode:o}"
+
+
 @pytest.mark.control("kernel.boot")
 def test_boot(kernel, policy, evidence, not_applicable):
     wanted = [str(word) for word in policy.get("kernel_boot_parameters") or []]

@@ -180,6 +180,7 @@ def main():
     options = parser.parse_args()
     machine = Machine("audit", "bookworm", "--memory", "2048", hardening_level=2, kernel_lockdown="integrity",
                       kernel_tmpfs_size="50%", kernel_boot_parameters=["slab_nomerge", "init_on_alloc=1", "audit=1"],
+                      login_policy_password_length=15, login_policy_lockout_tries=3, login_policy_umask="077",
                       group="server")  # fmt: skip
     try:
         versions = dict(line.split() for line in machine.sh(PREPARE, timeout=1800).splitlines()[-3:])

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-DIRECTORY = 1000  # files in each
+DIRECTORY = 8  # files in each, as in /usr, /var and /etc of a Debian host (7.6)
 WALK = """
 import sys
 from ansible_collections.rampart.hardening.plugins.module_utils import integrity
@@ -35,7 +35,7 @@ SEPARATE = "{find} -type f -perm -0002; {find} -nouser; {find} -type f -perm /60
 
 def grow(tree: Path, files: int) -> None:
     for number in range(0, files, DIRECTORY):
-        place = tree / f"{number // (50 * DIRECTORY)}" / f"{number}" / "files"
+        place = tree / f"{number // (50 * DIRECTORY)}" / f"{number}"
         if place.is_dir():
             continue
         place.mkdir(parents=True)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import copy
+import subprocess
 
 import pytest
 from ansible_collections.rampart.hardening.plugins.module_utils import survey_kernel
@@ -11,7 +12,7 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils import kernel
 EVERYTHING = [f"kernel.{name}" for name in (
     "network", "router_advertisements", "forwarding", "memory", "files", "ptrace", "bpf", "kexec", "perf",
     "sysrq", "user_namespaces", "modules", "image_modules", "core_dumps", "mounts", "apparmor", "apparmor_enforce",
-    "boot")]  # fmt: skip
+    "boot", "boot_password")]  # fmt: skip
 TMP = "/tmp"  # noqa: S108 -- the mount point
 MOUNTS = {TMP: ["nosuid", "nodev", "noexec"], "/home": ["nosuid", "nodev"]}
 SURVEY = {
@@ -196,6 +197,42 @@ def test_boot_parameters_only_where_asked_for_and_lockdown_not_where_modules_are
     assert "zfs" in built["refuse"][0]
     assert made(survey=with_("kernel:boot:grub", False), boot_parameters=["quiet"])["refuse"]
     assert made(boot_parameters=["a b; reboot"])["refuse"]
+
+
+HASH = "grub.pbkdf2.sha512.10000.0A1B.2C3D"
+
+
+def test_a_boot_password_guards_the_menu_and_no_start():
+    change = made(boot_password=HASH)
+    entry = {one["path"]: one for one in change["files"]}[kernel.GRUB_GUARD_FILE]
+    assert entry["sensitive"] and entry["mode"] == "0700"
+    told = subprocess.run(["sh", "-c", entry["content"]], capture_output=True, text=True, check=True).stdout
+    assert f"password_pbkdf2 bootadmin {HASH}\n" in told and 'menuentry_id_option="--unrestricted ' in told
+    assert change["activate"].index(["sh", "-c", "update-grub 2>&1"]) < change["activate"].index(change["active"][-1])
+    absent = {one["path"]: one for one in made()["files"]}[kernel.GRUB_GUARD_FILE]
+    assert absent["state"] == "absent" and absent["sensitive"]
+    assert "grub-mkpasswd-pbkdf2" in made(boot_password="in the clear")["refuse"][0]
+    assert "GRUB" in made(survey=with_("kernel:boot:grub", False), boot_password=HASH)["refuse"][0]
+
+
+OPEN, WAITING = "menuentry 'Debian' --class os $menuentry_id_option 'x' {\n}\n", 'menuentry "memtest" {\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("default", "menu", "fine"),
+    [("0", OPEN, True), ("0", OPEN + WAITING, True), ("0", WAITING + OPEN, False), ("saved", OPEN + WAITING, False),
+     ("saved", OPEN, True)],
+)  # fmt: skip
+def test_a_boot_loader_that_would_wait_is_found(tmp_path, default, menu, fine):
+    script, config = tmp_path / "01_rampart", tmp_path / "grub.cfg"
+    password = f"password_pbkdf2 bootadmin {HASH}\n"
+    script.write_text(f"cat <<END\n{password}END\n")
+    config.write_text(f'  set default="${{next_entry}}"\n   set default="{default}"\n{password}{menu}')
+    done = subprocess.run(["sh", "-c", kernel.GRUB_GUARDED, "sh", script, config], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (done.returncode == 0) is fine and ("memtest" in done.stdout) is not fine
+    config.write_text(config.read_text().replace("2C3D", "FFFF"))
+    assert subprocess.run(["sh", "-c", kernel.GRUB_GUARDED, "sh", script, config], check=False).returncode
 
 
 def test_a_profile_that_complains_is_enforced_with_its_other_flags():
