@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,13 @@ SLOW = {"ANSIBLE_TIMEOUT": "60"}  # everything takes its time under emulation, a
 
 def vm(*argv, **options):
     return run(sys.executable, VM, *argv, **{"timeout": 700, **options})
+
+
+def boot_hash(password):
+    """As grub-mkpasswd-pbkdf2 makes it."""
+    salt = bytes(range(64))
+    made = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10000)
+    return "grub.pbkdf2.sha512.10000." + f"{salt.hex()}.{made.hex()}".upper()
 
 
 class Machine:

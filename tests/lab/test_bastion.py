@@ -17,6 +17,7 @@ import time
 
 import pexpect
 import pytest
+from hardened import releases
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -136,7 +137,7 @@ def target():
     run(sys.executable, LAB, "host", "down", "bast-t")
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=releases("trixie"))
 def jump(request, target):
     one = Jump([f"bast-{'12' if request.param == 'bookworm' else '13'}"], request.param, target)
     run("podman", "cp", KEYS / "test.pub", f"{container(one.name)}:/root/.ssh/test.pub")

@@ -10,7 +10,6 @@ cores.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.server
 import socket
 import threading
@@ -18,7 +17,7 @@ import time
 
 import pytest
 from faults import difference, until
-from machine import Machine, vm
+from machine import Machine, boot_hash, vm
 from vm import addresses, order
 
 PASSWORD = "sesame"  # of the boot loader
@@ -26,13 +25,6 @@ PASSWORD = "sesame"  # of the boot loader
 
 def packages(machine):
     return set(machine.sh("dpkg-query --show --showformat '${Package}\\n'").split())
-
-
-def boot_hash(password):
-    """As grub-mkpasswd-pbkdf2 makes it."""
-    salt = bytes(range(64))
-    made = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10000)
-    return "grub.pbkdf2.sha512.10000." + f"{salt.hex()}.{made.hex()}".upper()
 
 
 @pytest.fixture(scope="module")
