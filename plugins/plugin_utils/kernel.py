@@ -167,7 +167,9 @@ def parameters(survey: Mapping, controls: set[str], forwarding: str, extra: Mapp
         # what is set for all interfaces at once does not reach those that another file names
         explicit = sorted({entry["key"] for entry in said if "*" not in entry["key"]} - {path}) if "*" in path else []
         for one in [path.replace("*", "all"), path.replace("*", "default"), path, *explicit] if "*" in path else [path]:
-            line = f"-{one} = {value}"
+            # with dots, as most who read such files expect it; what is not there now may come and go
+            plain = one in survey["kernel"]["sysctl"] and "." not in one
+            line = f"{one.replace('/', '.')} = {value}" if plain else f"-{one} = {value}"
             if line not in result["lines"]:
                 result["lines"].append(line)
         result["live"].update(dict.fromkeys(here, value))

@@ -59,7 +59,14 @@ def with_(path, value, survey=None):
 def sysctl(change):
     found = {one["path"]: one for one in change["files"]}[kernel.SYSCTL_FILE]
     lines = found.get("content", "").splitlines()
-    return dict(line.lstrip("-").split(" = ") for line in lines if " = " in line)
+    pairs = [line.lstrip("-").split(" = ") for line in lines if " = " in line]
+    return {survey_kernel.sysctl_path(key): value for key, value in pairs}
+
+
+def test_parameters_are_written_as_auditors_look_for_them():
+    text = {one["path"]: one for one in made()["files"]}[kernel.SYSCTL_FILE]["content"]
+    assert "\nkernel.yama.ptrace_scope = 1\n" in text and "\nnet.ipv4.conf.all.rp_filter = 1\n" in text
+    assert "\n-net/ipv4/conf/*/rp_filter = 1\n" in text
 
 
 def test_names_of_parameters_with_dots_and_slashes():

@@ -78,17 +78,20 @@ def test_what_makes_no_sense_is_not_let_through(said):
 def test_allowed():
     bucket = "acs:oss:*:*:backups"
     writer = statement(Action="oss:Put*", Resource=[bucket, f"{bucket}/*"])
-    assert cloud_ali.allowed([writer], "oss:PutObject", f"{bucket}/a[1].gz")
-    assert cloud_ali.allowed([writer], "OSS:putobject", bucket)
-    assert not cloud_ali.allowed([writer], "oss:GetObject", bucket)
-    assert not cloud_ali.allowed([writer], "oss:PutObject", "acs:oss:*:*:backups2/a")
-    assert not cloud_ali.allowed([], "oss:PutObject", bucket)
-    assert not cloud_ali.allowed([writer, statement("Deny", Action="oss:PutObject")], "oss:PutObject", bucket)
-    assert not cloud_ali.allowed([writer, statement("Deny", NotAction="oss:Get*")], "oss:PutObject", bucket)
-    assert cloud_ali.allowed([writer, statement("Deny", NotAction="oss:*")], "oss:PutObject", bucket)
+
+    def put(*documents, action="oss:PutObject", on=bucket):
+        return cloud_ali.allowed(documents, action, on)
+
+    assert put(writer, on=f"{bucket}/a[1].gz") == put(writer, action="OSS:putobject") == "yes"
+    assert put(writer, action="oss:GetObject") == put(writer, on="acs:oss:*:*:backups2/a") == put() == "no"
+    assert put(writer, statement("Deny", Action="oss:PutObject")) == "no"
+    assert put(writer, statement("Deny", NotAction="oss:Get*")) == "no"
+    assert put(writer, statement("Deny", NotAction="oss:*")) == "yes"
     hours = {"DateLessThan": {"acs:CurrentTime": "2027-01-01T00:00:00+00:00"}}
-    assert not cloud_ali.allowed([statement(Action="oss:*", Condition=hours)], "oss:PutObject", bucket)
-    assert not cloud_ali.allowed([writer, statement("Deny", Action="*", Condition=hours)], "oss:PutObject", bucket)
+    bounded = statement(Action="oss:*", Condition=hours)
+    assert put(bounded) == put(writer, statement("Deny", Action="*", Condition=hours)) == "conditionally"
+    assert put(bounded, writer) == "yes"
+    assert put(statement("Deny", Action="*", Condition=hours)) == "no"
 
 
 def test_same():
