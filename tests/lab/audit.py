@@ -36,9 +36,8 @@ POLICY = {
     "kernel_boot_password": boot_hash("sesame"),
     "kernel_boot_parameters": [
         "apparmor=1", "security=apparmor", "audit=1", "init_on_alloc=1", "iommu=force", "l1tf=full,force",
-        "mds=full,nosmt", "mce=0", "page_alloc.shuffle=1", "pti=on",
-        "rng_core.default_quality=500", "slab_nomerge=yes", "spec_store_bypass_disable=seccomp",
-        "spectre_v2=on",
+        "mds=full,nosmt", "mce=0", "page_alloc.shuffle=1", "pti=on", "rng_core.default_quality=500",
+        "slab_nomerge=yes", "spec_store_bypass_disable=seccomp", "spectre_v2=on",
     ],
     "login_policy_password_length": 15,
     "login_policy_lockout_tries": 3,
