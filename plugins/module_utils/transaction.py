@@ -1297,6 +1297,14 @@ def plan_undo(selector, force=False):
     if edited and not force:
         raise TransactionError(f'edited since, so that undoing would lose it: {", ".join(sorted(set(edited)))}. '
                                'Nothing was changed; say undo_force=true to put the old content back all the same')
+    made = {path for path, entry in entries.items() if entry['after']['kind'] == 'directory'}
+    homeless = {path for path, entry in entries.items() if entry['after']['kind'] not in ('absent', 'rights')
+                and os.path.dirname(path) not in made and not os.path.isdir(os.path.dirname(path))}
+    if homeless and not force:
+        raise TransactionError(f'the directory is gone: {", ".join(sorted(homeless))}. Nothing was changed; make it '
+                               'again, or say undo_force=true to leave out what has no place any more')
+    for path in homeless:
+        del entries[path]
     back, forth = [], []
     for change in reversed(chosen):
         back += [argv for argv in way_back(change.meta) if argv not in back]
@@ -1316,7 +1324,8 @@ def plan_undo(selector, force=False):
     ids = [change.id for change in chosen if change.id not in partly]
     known = what == 'all' or any(named(change) for change in changes())
     return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=ids,
-                extra_result=dict(undone=ids, known=known))
+                extra_result=dict(undone=ids, known=known, warnings=[
+                    f'{path} is left out: its directory is gone' for path in sorted(homeless)]))
 
 
 def transact(module, wishes):

@@ -12,7 +12,7 @@ author: The rampart authors (@rampart-hardening)
 description:
   - Walks the host's journal backwards and restores every file of the chosen changes with owner, mode and attributes,
     in one transaction of its own that must be confirmed like any other.
-  - Refuses by name where a file was edited since.
+  - Refuses by name where a file was edited since, or where the directory of one that would come back is gone.
   - A directory that has since been filled (a home, say) is kept in the journal, not deleted.
 options:
   what:
@@ -20,7 +20,9 @@ options:
     type: str
     required: true
   force:
-    description: Put the old content back even where a file was edited since.
+    description: >-
+      Put the old content back even where a file was edited since, and leave out, with a warning, what has no place any
+      more as its directory is gone.
     type: bool
     default: false
 extends_documentation_fragment:

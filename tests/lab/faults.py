@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import hardened
 from lab import PREFIX
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
@@ -83,12 +84,8 @@ true
 """
 
 
-def run(*argv, check=True, **options):
-    options = {"timeout": 300, "capture_output": True, "text": True, **options}
-    done = subprocess.run([str(word) for word in argv], check=False, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done.stdout
+def run(*argv, **options):
+    return hardened.run(*argv, **{"timeout": 300, **options}).stdout
 
 
 def lab(*argv, **options):

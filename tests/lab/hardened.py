@@ -24,8 +24,12 @@ def releases(first):
 
 
 def run(*argv, check=True, **options):
+    """A command, with what it said; its input is its own, as a client of SSH that is killed leaves a shared one in a
+    state that Ansible refuses."""
     argv = [str(word) for word in argv]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, errors="backslashreplace", **options)
     if check and done.returncode:
         raise AssertionError(f"{argv}: {done.stdout[-4000:]}{done.stderr[-4000:]}")
     return done

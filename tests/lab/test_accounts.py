@@ -14,7 +14,7 @@ import time
 
 import pexpect
 import pytest
-from hardened import releases
+from hardened import releases, run
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -76,13 +76,6 @@ find /etc /home /root /usr/local /var/spool ! -path '/root/.ansible*' ! -name .b
     ! -path '/etc/*-' ! -name .sudo_as_admin_successful \
     -printf '%p %M %U %G %l\n' -type f -exec sha256sum {} \; | sort
 """
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done
 
 
 class Host:
@@ -173,7 +166,7 @@ def test_check_mode_changes_nothing_and_a_run_does_what_it_said(host):
     assert "changed=0" not in said
     for name, command in (("toor", "sleep 902"), ("test", "sudo sleep 903")):
         argv = ["sshpass", "-p", name, "ssh", *ANYWHERE, "-tt", f"{name}@{host.address}", command]
-        subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _attempt in range(20):
         if set(sleeping(host)) == {"901", "902", "903"}:
             break

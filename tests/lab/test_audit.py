@@ -12,7 +12,6 @@ import json
 import pathlib
 import re
 import secrets
-import subprocess
 import sys
 import time
 
@@ -20,7 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hardened import releases
+from hardened import releases, run
 from lab import container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
@@ -47,14 +46,6 @@ template(name="by-host" type="string" string="/var/log/hosts/%HOSTNAME:::secpath
 ruleset(name="hosts") { action(type="omfile" dynaFile="by-host" fileCreateMode="0640" dirCreateMode="0750") }
 input(type="imtcp" port="6514" ruleset="hosts")
 """
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, check=False,
-                          **{"stdin": None if "input" in options else subprocess.DEVNULL, **options})  # fmt: skip
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-4000:]}{done.stderr[-3000:]}")
-    return done
 
 
 def wait(look, seconds=40):

@@ -11,8 +11,8 @@ import pexpect
 import pytest
 from duo import Duo
 from duo_server import PASSCODE, SKEY
-from hardened import releases
-from test_mfa import LAB, PASSWORD, STATE, Host, fresh, make_keys, run, verdicts
+from hardened import releases, run
+from test_mfa import LAB, PASSWORD, STATE, Host, fresh, make_keys, verdicts
 
 CONF = "/etc/rampart/mfa/duo.conf"
 STACK = "/etc/pam.d/rampart-mfa"

@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from hardened import releases
+from hardened import releases, run
 from lab import V4, V6, container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
@@ -62,13 +62,6 @@ for word in sys.argv[1:]:
 """
 
 
-def run(*argv, check=True, **options):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done.stdout
-
-
 class Host:
     def __init__(self, name, image):
         self.name = name
@@ -81,14 +74,14 @@ class Host:
         inventory = json.loads((self.state / "inventory.yml").read_text(encoding="utf-8"))
         self.policy, self.variables = inventory["all"]["vars"], inventory["all"]["children"]["jump"]["hosts"][self.name]
         self.addresses = self.variables["hardening_addresses"]
-        self.pid = run("podman", "inspect", "--format", "{{.State.Pid}}", container(self.name)).strip()
+        self.pid = run("podman", "inspect", "--format", "{{.State.Pid}}", container(self.name)).stdout.strip()
 
     def sh(self, command, check=True):
-        return run("podman", "exec", container(self.name), "sh", "-c", command, check=check)
+        return run("podman", "exec", container(self.name), "sh", "-c", command, check=check).stdout
 
     def net(self, *argv):
         """This machine's own command in the network of the host."""
-        return run("nsenter", "--target", self.pid, "--net", *argv)
+        return run("nsenter", "--target", self.pid, "--net", *argv).stdout
 
     def serve(self, *ports):
         self.sh("kill $(cat /run/fw-server.pid) 2>/dev/null; rm -f /run/fw-server.pid", check=False)
@@ -99,7 +92,7 @@ class Host:
     def ask(self, *questions):
         """What the host sees of others: open, silent, or the error, for each (address, proto, port)."""
         words = ["/".join(map(str, question)) for question in questions]
-        return run("podman", "exec", container(self.name), "python3", "-c", CLIENT, *words).split()
+        return run("podman", "exec", container(self.name), "python3", "-c", CLIENT, *words).stdout.split()
 
     def reboot(self):
         run(sys.executable, LAB, "host", "restart", self.name)
@@ -160,7 +153,7 @@ def assert_play(hosts, tasks, variables, *options, check=True):
     playbook = [{"hosts": "target", "gather_facts": False, "tasks": tasks}]
     (folder / "play.json").write_text(json.dumps(playbook), encoding="utf-8")
     command = ["ansible-playbook", "--inventory", str(folder / "hosts.json"), str(folder / "play.json"), *options]
-    return Said(run(*command, check=check))
+    return Said(run(*command, check=check).stdout)
 
 
 def both(host, proto, port):
@@ -380,7 +373,7 @@ def docker(target):
 
     def ask(*questions):
         words = ["/".join(map(str, question)) for question in questions]
-        return run("ip", "netns", "exec", guest, sys.executable, "-c", CLIENT, *words).split()
+        return run("ip", "netns", "exec", guest, sys.executable, "-c", CLIENT, *words).stdout.split()
 
     try:
         yield ask

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
-from hardened import releases
+from hardened import releases, run
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,16 +51,6 @@ find /etc /srv /usr /boot /root /home /var/lib/dpkg /var/spool -ignore_readdir_r
 """
 ALLOWED = {"integrity_world_writable_allowed": ["/srv/odd/allowed/*"]}
 BAD = ["system_files", "world_writable", "sticky_bit", "unowned", "setuid"]
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run(
-        [str(word) for word in argv], capture_output=True, text=True, check=False, errors="backslashreplace",
-        stdin=None if "input" in options else subprocess.DEVNULL, **options,
-    )  # fmt: skip
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-4000:]}{done.stderr[-3000:]}")
-    return done
 
 
 class Host:

@@ -11,13 +11,12 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import time
 
 import pexpect
 import pytest
-from hardened import releases
+from hardened import releases, run
 from lab import container
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -38,16 +37,6 @@ MANIFEST = r"""
 find /etc /usr/local /usr/share/pam-configs /var/lib/pam ! -path '/etc/*-' ! -path /etc/ld.so.cache \
     -printf '%p %M %U %G %l\n' -type f -exec sha256sum {} \; | sort
 """
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run(
-        [str(word) for word in argv], capture_output=True, text=True, check=False,
-        stdin=None if "input" in options else subprocess.DEVNULL, **options,
-    )  # fmt: skip
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-4000:]}{done.stderr[-3000:]}")
-    return done
 
 
 def secret_of(name):

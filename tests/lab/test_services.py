@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from hardened import releases
+from hardened import releases, run
 from lab import container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
@@ -31,13 +31,6 @@ ExecStart=/usr/bin/python3 -m http.server --bind {bind} --directory /srv/leftove
 [Install]
 WantedBy=multi-user.target
 """
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done
 
 
 class Said(str):
@@ -311,7 +304,7 @@ def test_sessions_and_jobs_work_in_their_sandbox(host, tmp_path):
     session = subprocess.Popen(
         ["ssh", "-F", "/dev/null", "-i", STATE / "keys" / "automation", "-o", "StrictHostKeyChecking=no", "-o",
          "UserKnownHostsFile=/dev/null", f"automation@{host.address}", "sleep 60; echo still here"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
     time.sleep(2)
     host.harden(hardening_level=2)
     try:

@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+from hardened import run
 from lab import container
 
 LAB = pathlib.Path(__file__).with_name("lab.py")
@@ -39,13 +40,6 @@ systemctl --quiet is-active ssh.socket && systemctl disable --now ssh.socket
 systemctl reset-failed ssh.service
 systemctl restart ssh.service
 """
-
-
-def run(*argv, check=True, **options):
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{argv}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done
 
 
 class Host:

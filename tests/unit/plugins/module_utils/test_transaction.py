@@ -905,6 +905,20 @@ def test_undo_refuses_an_edited_file_and_can_be_forced(host):
     assert (text(host, "main.conf"), text(host, "other.conf")) == ("old\n", "same\n")
 
 
+def test_undo_refuses_where_the_directory_is_gone_and_can_leave_the_file_out(host):
+    write(host, "main.conf", "new\n")
+    (host.etc / "home").mkdir()
+    (host.etc / "home/key").write_text("its own\n")
+    host.change([{"path": f"{host.etc}/home/key", "state": "absent"}])
+    (host.etc / "home").rmdir()
+    assert host.undo()["msg"].startswith(f"the directory is gone: {host.etc}/home/key. Nothing was changed; make it")
+    assert text(host, "main.conf") == "new\n"
+    result = host.undo(force=True, confirm="none")
+    assert result["warnings"] == [f"{host.etc}/home/key is left out: its directory is gone"]
+    assert (text(host, "main.conf"), (host.etc / "home").exists()) == ("old\n", False)
+    assert undone(host) == []
+
+
 def test_undo_of_what_is_already_back_is_no_edit(host):
     write(host, "main.conf", "new\n")
     write(host, "fresh", "x")
