@@ -61,6 +61,11 @@ options:
     description: The role's C(kernel_boot_password).
     type: str
     default: ''
+  usb_allowed:
+    description: The role's C(kernel_usb_allowed).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -72,8 +77,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(files), C(active), C(activate), C(revert), C(refuse) and C(notes), as M(rampart.hardening.confirmed_change)
-      takes them in its O(rampart.hardening.confirmed_change#module:plan).
+    - C(files), C(derive), C(validate), C(active), C(activate), C(revert), C(refuse) and C(notes), as
+      M(rampart.hardening.confirmed_change) takes them in its O(rampart.hardening.confirmed_change#module:plan).
   type: dict
 """
 

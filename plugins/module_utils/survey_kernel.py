@@ -220,9 +220,18 @@ def boot():
             'command_line': (read('/proc/cmdline') or '').split(), 'grub': grub}
 
 
+def usb():
+    """{bus: whether there is one, guard: whether USBGuard is installed, guarded: whether it runs, default: what the
+    kernel does with a device that comes}."""
+    buses = sorted(glob.glob('/sys/bus/usb/devices/usb*/authorized_default'))
+    return {'bus': bool(buses), 'guard': os.path.exists('/usr/sbin/usbguard-daemon'),
+            'guarded': os.path.exists('/run/usbguard.pid'), 'default': read(buses[0]) if buses else ''}
+
+
 def collect(run):
     """The survey's `kernel`; see the functions above for its parts."""
     return {'writable': os.access(f'{SYSCTL}/kernel/randomize_va_space', os.W_OK), 'sysctl': sysctls(),
             'files': sysctl_files(), 'routes': dict(routes(), rules=rules(run)), 'mounts': mounts(),
             'modules': modules(), 'filesystems': filesystems(), 'apparmor': apparmor(), 'needs': needs(),
-            'boot': boot(), 'tmp_ours': os.path.exists('/etc/systemd/system/local-fs.target.wants/tmp.mount')}
+            'boot': boot(), 'usb': usb(),
+            'tmp_ours': os.path.exists('/etc/systemd/system/local-fs.target.wants/tmp.mount')}

@@ -21,6 +21,7 @@ HEADER = "# Written by the role kernel of rampart.hardening. Do not edit: change
 SYSCTL_FILE = f"/etc/sysctl.d/{OURS}"
 MODULES_FILE = "/etc/modprobe.d/rampart.conf"
 LIMITS_FILE = "/etc/security/limits.d/rampart-core.conf"
+PROFILE_FILE = "/etc/profile.d/rampart-core.sh"
 COREDUMP_FILE = "/etc/systemd/coredump.conf.d/rampart.conf"
 APT_FILE = "/etc/apt/apt.conf.d/90rampart-tmp"
 MOUNTS_UNIT = "/etc/systemd/system/rampart-mounts.service"
@@ -49,6 +50,57 @@ entries=$(grep -E '^[[:space:]]*(menuentry|submenu) ' "$2")
 if grep -q 'set default="0"' "$2"; then entries=$(printf '%s' "$entries" | head -n 1); fi
 ! printf '%s' "$entries" | grep -vE 'menuentry_id_option|--unrestricted' ||
     { echo "these entries would wait for the password at every start: give them the option --unrestricted"; exit 1; }
+"""
+USB_RULES = "/etc/usbguard/rules.conf"
+USB_SETTINGS = "/etc/usbguard/usbguard-daemon.conf"
+USB_OTHERS = "/etc/usbguard/IPCAccessControl.d/:plugdev"  # the package's own
+# Keyboards, or nobody could work at the console in an emergency, hubs, and hardware keys, which are smart cards as well
+USB_ALLOWED = "allow with-interface match-all { 03:*:* 09:*:* 0b:*:* }"
+# {setting: what it may be, what it becomes first}
+USB_WANTED = {
+    "ImplicitPolicyTarget": ("block", "reject"),
+    "PresentDevicePolicy": ("apply-policy", "block", "reject"),
+    "PresentControllerPolicy": ("apply-policy",),
+    "InsertedDevicePolicy": ("apply-policy", "block", "reject"),
+    "AuthorizedDefault": ("none",),
+    "RestoreControllerDeviceState": ("false",),
+    "IPCAllowedUsers": ("root",),
+    "IPCAllowedGroups": ("root",),
+}
+# What the daemon and the site have in the files stays. Arguments: the root, settings as NAME=VALUE|VALUE, --, rules
+USB_FILES = """
+[ ! "$change" ] || mkdir -p "$1/etc/usbguard"
+cd "$1/etc/usbguard" && shift || exit
+while [ "$1" != -- ]; do
+    name=${1%%=*} wanted=${1#*=} found=$(grep "^${1%%=*}=" usbguard-daemon.conf)
+    if [ ! "$found" ] || echo "$found" | grep -vqxE "$name=($wanted)"; then
+        [ "$change" ] || exit
+        sed -i "/^$name=/d" usbguard-daemon.conf
+        echo "$name=${wanted%%|*}" >>usbguard-daemon.conf
+    fi
+    shift
+done
+shift
+for rule; do
+    grep -qxF -- "$rule" rules.conf || { [ "$change" ] && echo "$rule" >>rules.conf; } || exit
+done
+"""
+# What is in use stays so: nobody knows better than the host itself
+USB_START = """
+systemctl disable --now usbguard-dbus.service 2>/dev/null
+used=$(grep -lx 1 /sys/bus/usb/devices/*/authorized)
+systemctl enable usbguard.service && systemctl restart usbguard.service || exit
+sleep 2
+for one in $used; do
+    [ ! -e "$one" ] || [ "$(cat "$one")" = 1 ] || { cd "${one%/*}" &&
+        lost="$lost, $(cat product 2>/dev/null) (allow id $(cat idVendor):$(cat idProduct))"; }
+done
+[ ! "$lost" ] || { echo "USB devices in use would be cut off unless kernel_usb_allowed has them${lost}"; exit 1; }
+"""
+USB_STOP = """
+systemctl disable --now usbguard.service 2>/dev/null
+for one in /sys/bus/usb/devices/usb*/authorized_default; do echo "$1" >"$one"; done
+for one in /sys/bus/usb/devices/*/authorized; do [ "$(cat "$one")" = 1 ] || echo 1 >"$one"; done
 """
 GRUB_HASH = re.compile(r"grub\.pbkdf2\.sha512\.[0-9]+\.[0-9A-F]+\.[0-9A-F]+")
 SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
@@ -83,6 +135,7 @@ MOUNT_OPTIONS = ("nosuid", "nodev", "noexec")
 OPPOSITE = {"nosuid": "suid", "nodev": "dev", "noexec": "exec"}
 NO_DUMP = "|/bin/false"
 LOCKDOWN = ("", "integrity", "confidentiality")
+USB_RULE = re.compile(r"allow [a-z0-9].*")
 PARAMETER = re.compile(r"[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/+-]*)?")
 
 
@@ -219,7 +272,7 @@ def mounts(survey: Mapping, wanted: Mapping[str, Iterable[str]]) -> dict:
 
 
 def policy_trouble(
-    password: str, parameters: Iterable[str], lockdown: str, wanted: Mapping, forwarding: str
+    password: str, parameters: Iterable[str], lockdown: str, wanted: Mapping, forwarding: str, usb: Iterable[str]
 ) -> list[str]:
     """What is wrong with the policy, whatever the host."""
     found = [f"kernel_boot_parameters: {one!r} is no parameter of the kernel" for one in parameters
@@ -228,6 +281,8 @@ def policy_trouble(
         found.append("kernel_boot_password: this is no hash that grub-mkpasswd-pbkdf2 made")
     if lockdown not in LOCKDOWN:
         found.append(f"kernel_lockdown: {lockdown!r} is neither integrity nor confidentiality")
+    found += [f"kernel_usb_allowed: {one!r} is no rule of USBGuard that allows something named"
+              for one in usb if not USB_RULE.fullmatch(str(one))]  # fmt: skip
     if forwarding not in ("auto", "keep", "off"):
         found.append(f"kernel_forwarding: {forwarding!r} is none of auto, keep, off")
     for path, options in wanted.items():
@@ -250,10 +305,13 @@ class Change:
         # a unit undoes nothing by being stopped: what it mounted anew is mounted back
         self.revert: list[list[str]] = [["systemctl", "daemon-reload"]] if self.systemd else []
         self.contents: dict[str, str] = dict.fromkeys(
-            (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT, GRUB_FILE,
-             GRUB_GUARD_FILE), ""
+            (SYSCTL_FILE, MODULES_FILE, LIMITS_FILE, PROFILE_FILE, COREDUMP_FILE, APT_FILE, MOUNTS_UNIT, TMP_UNIT,
+             GRUB_FILE, GRUB_GUARD_FILE), ""
         )  # fmt: skip
         self.links: dict[str, str] = {}
+        self.unwanted: list[str] = []
+        self.derive: list[dict] = []
+        self.validate: list[list[str]] = []
 
     def set_parameters(self, forwarding: str, sysctl: Mapping) -> None:
         """The drop-in of sysctl. Some of its parameters hold until the next start, whatever is written back."""
@@ -293,6 +351,7 @@ class Change:
         """Neither programs nor systemd's helper write any."""
         if "kernel.core_dumps" in self.on:
             self.contents[LIMITS_FILE] = HEADER + "* hard core 0\nroot hard core 0\n"
+            self.contents[PROFILE_FILE] = HEADER + "ulimit -c 0\n"  # for shells that PAM did not start
             self.contents[COREDUMP_FILE] = HEADER + "[Coredump]\nStorage=none\nProcessSizeMax=0\n"
 
     def mount(self, options: Mapping, tmpfs: str) -> None:
@@ -329,6 +388,25 @@ class Change:
             self.revert += [["mount", "-o", ",".join(["remount", *(OPPOSITE[one] for one in options)]), path]
                             for path, options in shared["missing"].items()]  # fmt: skip
 
+    def guard_usb(self, allowed: Iterable[str]) -> None:
+        """USB devices that the site allowed, that were there, or that people need at the console; no others."""
+        usb = self.kernel["usb"]
+        if "kernel.usb" not in self.on or self.container or not usb["bus"] or not self.systemd:
+            return
+        words = [f"{name}={'|'.join(values)}" for name, values in USB_WANTED.items()]
+        words += ["--", *allowed, USB_ALLOWED]
+        self.derive.append({
+            "inputs": ["/etc/usbguard"], "outputs": [USB_SETTINGS, USB_RULES],
+            "command": ["env", "change=yes", "sh", "-c", USB_FILES, "sh", "%s", *words],
+            "holds": ["env", "change=", "sh", "-c", USB_FILES, "sh", "%s", *words],
+        })  # fmt: skip
+        self.unwanted.append(USB_OTHERS)
+        self.validate.append(["usbguard-rule-parser", "-f", USB_RULES])
+        self.active.append(["sh", "-c", "systemctl -q is-enabled usbguard && systemctl -q is-active usbguard"])
+        self.activate.append(["sh", "-c", USB_START])
+        stop = ["sh", "-c", USB_STOP, "sh", usb["default"]]
+        self.revert.append(["systemctl", "restart", "usbguard.service"] if usb["guarded"] else stop)
+
     def boot(self, parameters: list[str], lockdown: str, password: str) -> None:
         """What GRUB hands to the kernel at the next start, and who may change that before it."""
         boot = self.kernel["boot"]
@@ -363,11 +441,11 @@ class Change:
                 self.activate.append(self.active[-1])
             self.revert.append(update)
 
-    def enforce_profiles(self) -> list[str]:
-        """AppArmor's profiles in enforce mode; the links that keep some of them from it and have to go."""
+    def enforce_profiles(self) -> None:
+        """AppArmor's profiles in enforce mode, without the links that keep some of them from it."""
         armor = self.kernel["apparmor"]
         if "kernel.apparmor_enforce" not in self.on or self.container:
-            return []
+            return
         if armor["enabled"] and (armor["files"] or armor["forced"]):
             for path, text in armor["files"].items():
                 self.contents[path] = re.sub(r"(flags\s*=\s*\()([^)]*)\)", enforcing, text)
@@ -375,7 +453,7 @@ class Change:
                       *armor["files"], *forced_files(armor["forced"])]  # fmt: skip
             self.activate.append(reload)
             self.revert.append(reload)
-        return armor["forced"]
+        self.unwanted += armor["forced"]
 
 
 def change(
@@ -390,19 +468,22 @@ def change(
     boot_parameters: Iterable[str] = (),
     lockdown: str = "",
     boot_password: str = "",
+    usb_allowed: Iterable[str] = (),
 ) -> dict:
     """The arguments of the confirmed change. The other arguments are the role's variables without their prefix."""
     made = Change(survey, controls)
     boot_parameters, lockdown = [str(one) for one in boot_parameters or ()], lockdown or ""
     boot_password = boot_password or ""
-    made.refuse += policy_trouble(boot_password, boot_parameters, lockdown, mount_options or {}, forwarding)
+    made.refuse += policy_trouble(boot_password, boot_parameters, lockdown, mount_options or {}, forwarding,
+                                usb_allowed)  # fmt: skip
     if not made.refuse:
         made.set_parameters(forwarding, sysctl or {})
     made.deny_modules(denied or {}, allowed)
     made.stop_core_dumps()
     made.mount(mount_options or {}, tmpfs)
+    made.guard_usb(usb_allowed)
     made.boot(boot_parameters, lockdown, boot_password)
-    forced = made.enforce_profiles()
+    made.enforce_profiles()
 
     secret = {GRUB_GUARD_FILE: {"mode": "0700", "sensitive": True}}
     files = [{"path": path, "content": text, **secret.get(path, {})} for path, text in made.contents.items() if text]
@@ -410,8 +491,8 @@ def change(
     files += [{"path": path, "state": "absent"} for path in (MOUNTS_WANTED, TMP_WANTED) if path not in made.links]
     files += [{"path": path, "state": "absent", "sensitive": path in secret}
               for path, text in made.contents.items() if not text]  # fmt: skip
-    files += [{"path": path, "state": "absent"} for path in forced]
-    parts = ("refuse", "notes", "active", "activate", "revert")
+    files += [{"path": path, "state": "absent"} for path in made.unwanted]
+    parts = ("derive", "validate", "refuse", "notes", "active", "activate", "revert")
     return {"files": files, **{name: getattr(made, name) for name in parts}}
 
 

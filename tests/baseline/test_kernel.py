@@ -227,6 +227,27 @@ def test_image_modules(kernel, policy, evidence, not_applicable):
     assert not loadable, f"would be loaded: {', '.join(loadable)}"
 
 
+@pytest.mark.control("kernel.usb")
+def test_usb(kernel, evidence, not_applicable):
+    defaults = kernel.run("grep -H . /sys/bus/usb/devices/usb*/authorized_default").stdout.split()
+    if not defaults:
+        not_applicable("this kernel has no USB bus")
+    new = {line.split("/")[5]: line.rpartition(":")[2] for line in defaults}
+    devices, rules = (kernel.run(f"usbguard list-{what}") for what in ("devices", "rules"))
+    evidence({"devices": devices.stdout.splitlines(), "rules": rules.stdout.splitlines(), "new devices": new})
+    assert devices.rc == rules.rc == 0, f"USBGuard does not answer: {devices.stderr.strip()}"
+    allowing = sorted(bus for bus, value in new.items() if value != "0")
+    assert not allowing, f"the kernel uses what is plugged into {', '.join(allowing)} without asking"
+    for name, good in (("ImplicitPolicyTarget", "block reject"), ("InsertedDevicePolicy", "apply-policy block reject")):
+        value = kernel.run(f"usbguard get-parameter {name}").stdout.strip()
+        assert value in good.split(), f"{name} is {value}"
+    unnamed = re.findall(r"(?m)^\d+: (allow(?: id \*:\*)?)$", rules.stdout)
+    assert not unnamed, f"a rule allows whatever comes: {unnamed[0]}"
+    asked = kernel.run("setpriv --reuid 65534 --regid plugdev --clear-groups usbguard list-devices")
+    assert asked.rc != 0, "others than root decide (IPCAllowedGroups, IPCAccessControl.d)"
+    assert kernel.service("usbguard").is_enabled, "usbguard.service does not start with the host"
+
+
 @pytest.mark.control("kernel.core_dumps")
 def test_core_dumps(host, evidence):
     left = host.run(CRASH).stdout

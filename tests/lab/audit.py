@@ -177,8 +177,9 @@ def report(before, after, versions, reasons):
     lines = [
         "# What independent auditors say", "",
         "<!-- Written by `make audit`. Do not edit: the reasons are in tests/lab/audit_reasons.yml. -->", "",
-        f"Debian 12 in a virtual machine, {datetime.date.today():%d %B %Y}, before and after `site` at level 2 and a",
-        "reboot, with the variables at the end of this page, which go further towards ANSSI than the defaults.",
+        f"Debian 12 with its usual kernel in a virtual machine, {datetime.date.today():%d %B %Y}, before and after",
+        "`site` at level 2 and a reboot, with the variables at the end of this page, which go further towards ANSSI",
+        "than the defaults.",
         "Before, it is the lab's host in its bad state, with unattended-upgrades and apt-listchanges, which Debian's",
         "cloud images bring. `make audit` does it again, in most of an hour under emulation, and fails where something",
         f"is found that has no reason here, or Lynis' index is below {AIM}. How this run was made is in",
@@ -205,8 +206,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the machine, to look around")
     options = parser.parse_args()
-    machine = Machine("audit", "bookworm", "--memory", "2048", group="server", **POLICY)
+    machine = Machine("audit", "bookworm", "--memory", "2048", "--usb", group="server", **POLICY)
     try:
+        machine.take_usual_kernel()
         versions = dict(line.split() for line in machine.sh(PREPARE, timeout=1800).splitlines()[-3:])
         versions["ssh-audit"] = re.search(r"v[\d.]+", run("ssh-audit", "--help", check=False))[0]
         before = look(machine)

@@ -33,6 +33,17 @@ def boot_hash(password):
     return "grub.pbkdf2.sha512.10000." + f"{salt.hex()}.{made.hex()}".upper()
 
 
+# The image's, made for clouds, knows no USB
+USUAL_KERNEL = """
+set -e
+export DEBIAN_FRONTEND=noninteractive
+echo linux-base linux-base/removing-running-kernel boolean false | debconf-set-selections
+apt-get -q update
+apt-get -qy --no-install-recommends install linux-image-amd64
+apt-get -qy purge 'linux-image-*cloud-amd64'
+"""
+
+
 class Machine:
     def __init__(self, name, release, *options, group="jump", **policy):
         """A new machine in its bad state; `options` are vm.py's, the policy goes into the inventory."""
@@ -55,6 +66,10 @@ class Machine:
     def python(self, code):
         return json.loads(vm("exec", self.name, "python3", "-", input=code))
 
+    def take_usual_kernel(self):
+        self.sh(USUAL_KERNEL, timeout=1800)
+        vm("restart", self.name)
+
     def manifest(self):
         return self.python((ROOT / "molecule/shared/manifest.py").read_text())
 
@@ -72,8 +87,17 @@ class Machine:
     def verify(self):
         self.book("verify", "-e", f"verify_output={self.folder / 'evidence'}")
 
-    def unchanged(self):
-        assert re.search(r"\bchanged=0\b", self.book("site", "--diff"))
+    def verdict(self, control):
+        """The control's (verdict, message), whatever else is found."""
+        output = self.folder / "evidence"
+        role = control.partition(".")[0]
+        self.book("verify", "-e", f"verify_roles={role}", "-e", f"verify_output={output}", check=False)
+        found = json.loads((output / "latest/evidence.json").read_text(encoding="utf-8"))
+        result = found["hosts"][self.name]["results"][control]
+        return result["verdict"], result.get("message")
+
+    def unchanged(self, *options):
+        assert re.search(r"\bchanged=0\b", self.book("site", "--diff", *options))
 
     def reachable(self):
         """A fresh login of the automation account, with sudo."""

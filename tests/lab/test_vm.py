@@ -142,6 +142,65 @@ def test_what_was_taken_back_stays_away(machine):
     vm("down", machine.name)
 
 
+class Ports:
+    """The machine's USB ports, and somebody who plugs things in."""
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def plug(self, driver):
+        order(self.machine.folder, "device_add", driver=driver, id=driver, bus="usb.0")
+        self.machine.sh("udevadm settle; sleep 3")
+
+    def pull(self, driver):
+        order(self.machine.folder, "device_del", id=driver)
+        self.machine.sh("udevadm settle; sleep 1")
+
+    def network(self):
+        """Whether the machine has a network card on the bus."""
+        return bool(self.machine.sh("ls -d /sys/bus/usb/devices/*/net/*", check=False))
+
+    def tablet(self):
+        return "usbhid" in self.machine.sh("readlink /sys/bus/usb/devices/*:*/driver")
+
+
+@pytest.fixture
+def ports():
+    found = Machine("usb12", "bookworm", "--usb", hardening_level=2)
+    found.take_usual_kernel()
+    yield Ports(found)
+    vm("down", found.name)
+
+
+def test_a_usb_device_that_nobody_allowed_is_not_used(ports):
+    machine = ports.machine
+    ports.plug("usb-net")
+    assert ports.tablet() and ports.network()
+    ports.pull("usb-net")
+    assert machine.verdict("kernel.usb")[0] == "fail"
+    machine.book("site", "--tags", "kernel")
+    assert ports.tablet() and machine.verdict("kernel.usb")[0] == "pass"
+    ports.plug("usb-net")
+    assert not ports.network()
+    ports.plug("usb-kbd")
+    assert "QEMU USB Keyboard" in machine.sh("cat /proc/bus/input/devices")
+    vm("restart", machine.name)  # with both plugged in
+    assert machine.reachable() and ports.tablet() and not ports.network()
+    assert machine.verdict("kernel.usb")[0] == "pass"
+    machine.unchanged("--tags", "kernel")
+    machine.sh("usbguard allow-device --permanent $(usbguard list-devices --blocked | cut -d: -f1); sleep 3")
+    assert ports.network()
+    machine.unchanged("--tags", "kernel")
+    machine.book("undo", "-e", "undo=all", "-e", "undo_force=true")  # the rules were edited since
+    ports.pull("usb-net")
+    ports.plug("usb-net")
+    assert ports.network()
+    said = machine.book("site", "--tags", "kernel", check=False)  # what is in use and was not there at first
+    assert "would be cut off" in said and "(allow id 0525:a4a2)" in said and ports.network()
+    machine.book("site", "--tags", "kernel", kernel_usb_allowed=["allow id 0525:a4a2"])
+    assert ports.network() and machine.verdict("kernel.usb")[0] == "pass"
+
+
 WEB = """
 set -e
 export DEBIAN_FRONTEND=noninteractive

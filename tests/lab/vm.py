@@ -35,6 +35,7 @@ PARTITION = 1 << 20  # where it begins; the boot loader lies before it
 BRIDGE = f"rlab{NUMBER}vm"
 SUBNET = 9  # the third part of the machines' addresses
 MEMORY = 1024
+USB = "-device", "qemu-xhci,id=usb", "-device", "usb-tablet,bus=usb.0"
 BOOT_SECONDS = 600  # from power on to the guest agent, at the very most: emulation on a busy machine
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -331,7 +332,8 @@ def start(name, *more):
     if pid_of(where):
         raise LabError(f"{name} is running")
     lan = ("tap", f"ifname={plug(known['number'])}", "script=no", "downscript=no")
-    power_on(where, where / "disk.qcow2", known["memory"], *network(known["number"], *lan), *more)
+    usb = USB if known["usb"] else ()
+    power_on(where, where / "disk.qcow2", known["memory"], *network(known["number"], *lan), *usb, *more)
     if more:
         order(where, "cont")  # it was saved while it stood still
     return wait_for_boot(where)
@@ -347,8 +349,9 @@ def up(options):
         taken = {record(other)["number"] for other in machines()}
         number = next(number for number in range(10, 250) if number not in taken)
         where.mkdir(parents=True)
-        lab.write_json(where / "vm.json", {"number": number, "memory": options.memory, "image": options.image})
-    if options.memory == MEMORY:
+        lab.write_json(where / "vm.json", {"number": number, "memory": options.memory, "image": options.image,
+                                           "usb": options.usb})  # fmt: skip
+    if options.memory == MEMORY and not options.usb:
         booted = resumable(options.image)
         overlay(where / "disk.qcow2", booted)
         start(name, "-incoming", f"exec:cat {booted.with_suffix('.memory')}")
@@ -430,6 +433,7 @@ def parse(argv):
     found.add_argument("name")
     found.add_argument("--image", default="bookworm", choices=RELEASES)
     found.add_argument("--memory", type=int, default=MEMORY, metavar="MB")
+    found.add_argument("--usb", action="store_true", help="with a USB bus and a tablet, as most hypervisors give it")
     found = command("down", "take machines away", down)
     found.add_argument("names", nargs="*", metavar="name")
     found.add_argument("--all", action="store_true", help="every machine of this checkout, and the disks")

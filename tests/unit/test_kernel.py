@@ -12,7 +12,7 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils import kernel
 EVERYTHING = [f"kernel.{name}" for name in (
     "network", "router_advertisements", "forwarding", "memory", "files", "ptrace", "bpf", "kexec", "perf",
     "sysrq", "user_namespaces", "modules", "image_modules", "core_dumps", "mounts", "apparmor", "apparmor_enforce",
-    "boot", "boot_password")]  # fmt: skip
+    "usb", "boot", "boot_password")]  # fmt: skip
 TMP = "/tmp"  # noqa: S108 -- the mount point
 MOUNTS = {TMP: ["nosuid", "nodev", "noexec"], "/home": ["nosuid", "nodev"]}
 SURVEY = {
@@ -36,6 +36,7 @@ SURVEY = {
         "needs": {"sandboxes": [], "crash_dumps": [], "dkms": [], "images": [], "roots": [], "balancers": [],
                   "azure": False},
         "boot": {"ours": False, "command_line": ["quiet"], "grub": True, "lockdown": "none"},
+        "usb": {"bus": False, "guard": False, "guarded": False, "default": ""},
         "tmp_ours": False,
     },
 }  # fmt: skip
@@ -222,6 +223,64 @@ def test_a_boot_password_guards_the_menu_and_no_start():
     assert "GRUB" in made(survey=with_("kernel:boot:grub", False), boot_password=HASH)["refuse"][0]
 
 
+USB = with_("kernel:usb", {"bus": True, "guard": True, "guarded": False, "default": "1"})
+SERIAL = "allow id 0403:6001"
+
+
+def usb_files(root, argv):
+    return subprocess.run([word.replace("%s", str(root)) for word in argv], capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ("", ""),
+        ("ImplicitPolicyTarget=reject\nIPCAllowedGroups=root plugdev\nHidePII=true\n", "HidePII=true"),
+        ("#AuthorizedDefault=none\nAuthorizedDefault=all\n", "#AuthorizedDefault=none"),
+        ("PresentDevicePolicy=allow\nPresentDevicePolicy=block\n", ""),
+    ],
+)
+def test_what_the_site_told_usbguard_stays_unless_it_is_weaker(tmp_path, settings, kept):
+    derived = made(survey=USB, usb_allowed=[SERIAL])["derive"][0]
+    folder = tmp_path / "etc/usbguard"
+    assert usb_files(tmp_path, derived["holds"]) and not folder.exists()
+    if settings:
+        folder.mkdir(parents=True)
+        (folder / "usbguard-daemon.conf").write_text(settings)
+        (folder / "rules.conf").write_text("allow id 1234:5678\n")
+        assert usb_files(tmp_path, derived["holds"])
+    assert usb_files(tmp_path, derived["command"]) == 0
+    assert usb_files(tmp_path, derived["holds"]) == 0
+    lines = (folder / "usbguard-daemon.conf").read_text().splitlines()
+    found = [line.split("=") for line in lines if not line.startswith("#")]
+    assert {name: value in kernel.USB_WANTED.get(name, [value]) for name, value in found} == dict.fromkeys(
+        [name for name, value in found], True)  # fmt: skip
+    assert set(kernel.USB_WANTED) <= {name for name, value in found} and len(found) == len(dict(found))
+    assert ("ImplicitPolicyTarget=reject" in lines) is ("ImplicitPolicyTarget=reject" in settings)
+    assert kept in lines or not kept
+    rules = (folder / "rules.conf").read_text().splitlines()
+    assert rules == ["allow id 1234:5678"] * bool(settings) + [SERIAL, kernel.USB_ALLOWED]
+    (folder / "rules.conf").write_text(kernel.USB_ALLOWED)
+    assert usb_files(tmp_path, derived["holds"])
+
+
+def test_usb_is_guarded_where_there_is_a_bus_and_set_free_by_undo():
+    change = made(survey=USB)
+    assert ["usbguard-rule-parser", "-f", kernel.USB_RULES] in change["validate"]
+    assert {"path": kernel.USB_OTHERS, "state": "absent"} in change["files"]
+    assert ["sh", "-c", kernel.USB_STOP, "sh", "1"] in change["revert"]
+    running = made(survey=with_("kernel:usb:guarded", True, USB))
+    assert ["systemctl", "restart", "usbguard.service"] in running["revert"]
+    without = made()
+    assert without["derive"] == without["validate"] == [] and "usbguard" not in str(without)
+    assert "usbguard" not in str(made(survey=with_("system:container", "lxc", USB)))
+
+
+@pytest.mark.parametrize("rule", ["block id 1:2", "allow", "allow *", "allow\nallow id 1:2", "id 1:2", 5])
+def test_a_rule_for_usb_that_says_nothing_is_refused(rule):
+    assert "kernel_usb_allowed" in made(survey=USB, usb_allowed=[rule])["refuse"][0]
+
+
 OPEN, WAITING = "menuentry 'Debian' --class os $menuentry_id_option 'x' {\n}\n", 'menuentry "memtest" {\n}\n'
 
 
@@ -253,4 +312,4 @@ def test_a_profile_that_complains_is_enforced_with_its_other_flags():
 def test_in_a_container_nothing_of_the_kernel_is_set():
     survey = with_("kernel:writable", False, with_("system:container", "podman"))
     present = {one["path"] for one in made(survey=survey)["files"] if one.get("state") != "absent"}
-    assert present == {kernel.LIMITS_FILE, kernel.COREDUMP_FILE}
+    assert present == {kernel.LIMITS_FILE, kernel.PROFILE_FILE, kernel.COREDUMP_FILE}
