@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hardened import run
@@ -281,6 +282,23 @@ def test_a_later_drop_in_and_match_blocks_do_not_undo_it(host):
     assert "PermitRootLogin yes (Match Address 0.0.0.0/0,::/0)" in said
     assert host.settings("root", "10.1.2.3")["maxauthtries"] == "4"
     assert_undone(host, before)
+
+
+def test_more_than_one_connection_may_carry_goes_over_others_with_logins_of_their_own(host, tmp_path):
+    shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={tmp_path}/%r", "-o", "ControlPersist=60"]
+
+    def logins(level):
+        """What four sessions at once cost, over a connection that stands."""
+        host.harden(hardening_level=level)
+        host.login("alice", *shared, command="true")
+        since = host.sh("sleep 1; date +%s").strip()
+        with ThreadPoolExecutor(4) as people:
+            done = list(people.map(lambda n: host.login("alice", *shared, command=f"sleep 4; echo {n}"), range(4)))
+        assert [code for code, said in done] == [0] * 4, done
+        run("ssh", "-F", "/dev/null", *shared, "-O", "exit", f"alice@{host.address}", check=False)
+        return host.sh(f"journalctl -q -u ssh --since=@{since}").count("Accepted publickey for alice")
+
+    assert (logins(1), logins(2)) == (0, 2)
 
 
 def test_a_main_file_behind_a_link(host):
