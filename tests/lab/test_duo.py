@@ -11,7 +11,7 @@ import pexpect
 import pytest
 from duo import Duo
 from duo_server import PASSCODE, SKEY
-from hardened import releases, run
+from hardened import run
 from test_mfa import LAB, PASSWORD, STATE, Host, fresh, make_keys, verdicts
 
 CONF = "/etc/rampart/mfa/duo.conf"
@@ -83,7 +83,7 @@ class DuoHost(Host):
         return child.exitstatus == 0
 
 
-@pytest.fixture(scope="module", params=releases("bookworm"))
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def host(request):
     make_keys(STATE / "mfa-keys")
     one = DuoHost(f"duo-{'12' if request.param == 'bookworm' else '13'}", request.param)

@@ -134,7 +134,7 @@ def test_what_was_taken_back_stays_away(machine):
     vm("restart", machine.name)
     machine.sh(f"apt-get -qy purge {' '.join(packages(machine) - machine.packages)}", timeout=900)
     left = difference(machine.before, machine.manifest())
-    left.pop("/etc/apparmor.d/disable", None)  # empty, and gone after the purge of packages
+    left.pop("/etc/apparmor.d/disable", None)  # empty; packages with a profile take it away
     for name in ("passwd", "group", "shadow", "gshadow"):  # taking away the packages' accounts writes new ones
         left.pop(f"/etc/{name}-", None)
     assert not left, "\n".join(f"{path}: {how}" for path, how in sorted(left.items()))
