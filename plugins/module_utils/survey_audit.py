@@ -24,12 +24,14 @@ JOURNALD = 'systemd/journald.conf'
 PLACES = ('/usr/lib', '/usr/local/lib', '/run', '/etc')
 OUR_JOURNALD = '/etc/systemd/journald.conf.d/zz-rampart.conf'
 OUR_RSYSLOG = '/etc/rsyslog.d/00-rampart.conf'
+DEBSUMS = '/etc/default/debsums'
 PROGRAMS = {
     'auditd': '/usr/sbin/auditd', 'chrony': '/usr/sbin/chronyd',
     'systemd-timesyncd': '/usr/lib/systemd/systemd-timesyncd',
     'ntpsec': '/usr/sbin/ntpd', 'openntpd': '/usr/sbin/openntpd', 'rsyslog': '/usr/sbin/rsyslogd',
     'rsyslog-gnutls': '/usr/lib/*/rsyslog/lmnsd_gtls.so', 'rsyslog-openssl': '/usr/lib/*/rsyslog/lmnsd_ossl.so',
-    'aide': '/usr/bin/aide', 'syslog-ng': '/usr/sbin/syslog-ng',
+    'aide': '/usr/bin/aide', 'syslog-ng': '/usr/sbin/syslog-ng', 'debsums': '/usr/bin/debsums',
+    'cron': '/usr/lib/systemd/system/*cron*.service',  # or anacron, cronie, systemd-cron
 }
 SIGNS = {'/etc/network': '/etc/network/interfaces'}  # chrony and others have hooks in the directory, unasked
 KEEPERS = ('chrony', 'systemd-timesyncd', 'ntpsec', 'openntpd')
@@ -151,6 +153,13 @@ def rsyslog():
     return dict(modes=modes, modules=sorted(modules))
 
 
+def debsums():
+    """{check: how often the job of the package debsums compares, ours: whether this role said so}."""
+    found = text(DEBSUMS)
+    said = re.findall(r'(?m)^\s*(?:export\s+)?CRON_CHECK=["\']?(\w*)', found)
+    return dict(check=said[-1] if said else '', ours='rampart.hardening' in found)
+
+
 def smallest_uid():
     """The first user id of people (login.defs)."""
     match = re.search(r'(?m)^\s*UID_MIN\s+(\d+)', text('/etc/login.defs'))
@@ -184,6 +193,7 @@ def collect(run):
         sudo_log: path
         rsyslog: {modes: [{file, line, mode}], modules: [name]}
         aide: bool, whether the site has a database of its own
+        debsums: {check: daily, weekly, monthly, never or empty, ours: bool}
     """
     installed = [name for name, path in PROGRAMS.items() if glob.glob(path)]
     keepers = [name for name in KEEPERS if name in installed]
@@ -197,5 +207,5 @@ def collect(run):
         privileged=privileged(), exists=[path for path in watched if os.path.exists(SIGNS.get(path, path))],
         uid_min=smallest_uid(),
         auditd={key: value for dummy, key, value in assignments(text(AUDITD_CONF))}, clock_users=clock_users(),
-        journald=journald(), sudo_log=sudo_log(), rsyslog=rsyslog(),
+        journald=journald(), sudo_log=sudo_log(), rsyslog=rsyslog(), debsums=debsums(),
         aide=any(os.path.exists(f'/var/lib/aide/aide.db{end}') for end in ('', '.gz')))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_audit import (
     AUDITD_CONF,
+    DEBSUMS,
     KEEPERS,
     OUR_JOURNALD,
     OUR_LOCK,
@@ -32,6 +33,12 @@ AIDE_UNITS = {
 }
 AIDE_TIMERS = [unit for unit in AIDE_UNITS.values() if unit.endswith(".timer")]
 AIDE_WANTED = {f"{UNITS}/timers.target.wants/{unit}": f"{UNITS}/{unit}" for unit in AIDE_TIMERS}
+# The job writes what differs to the log. Its first comparison need not wait for Sunday
+DEBSUMS_TEXT = "# Written by the role audit of rampart.hardening. Do not edit: change the inventory.\nCRON_CHECK={}\n"
+DEBSUMS_NOW = """
+systemd-run --quiet --no-block --collect --nice=19 --property=CPUSchedulingPolicy=idle \
+    --property=IOSchedulingClass=idle --property=RuntimeMaxSec=4h sh -c '/etc/cron.weekly/debsums >/dev/null'
+"""
 SOURCES = {
     "chrony": "/etc/chrony/sources.d/rampart.sources",
     "systemd-timesyncd": "/etc/systemd/timesyncd.conf.d/rampart.conf",
@@ -186,6 +193,12 @@ def plan(
     servers = [str(one) for one in time_servers]
     refuse += [f"hardening_time_servers: {one!r} is no name" for one in servers if not WORD.fullmatch(one)]
     own_aide = (aide or "audit.file_integrity" in controls) and not seen["aide"]
+    compared, often = "audit.package_files" in controls, seen["debsums"]["check"]
+    check = ""  # what is to be said of it; a site's own stays where it is as strict
+    if compared and often not in ("daily", "weekly"):
+        check = "weekly"
+    elif not compared and seen["debsums"]["ours"]:
+        check = "never"
     conf = auditd_conf(seen["auditd"], halt, log_file_mb, log_files)
     if audited and not halt and any(conf[key].split()[0].lower() in STOPPING for key in ACTIONS):
         notes.append(f"{AUDITD_CONF}: this site has a full disk stop the host, which stays so")
@@ -196,6 +209,7 @@ def plan(
     elif lock:
         notes.append("the kernel's audit rules are locked from the next boot on")
     wanted = {"auditd": audited, "rsyslog": bool(to), keeper: clock, "aide": own_aide}
+    wanted.update({"debsums": compared, "cron": compared})
     wanted["rsyslog-openssl" if to.get("driver") == "ossl" else "rsyslog-gnutls"] = bool(to)
     follow = [["audit", conf["log_file"]]] if audited or "auditd" in installed else []
     follow += [["passages", PASSAGES]] if jump else []
@@ -229,6 +243,7 @@ def plan(
         "clock": keeper if clock else "",
         "servers": servers if clock else [],
         "aide": own_aide,
+        "debsums": check,
     }
 
 
@@ -335,6 +350,9 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     if plan["aide"] or "aide" in installed:
         activate.append(["sh", "-c", AIDE])
         revert.append(activate[-1])
+    if plan["debsums"]:
+        files.append({"path": DEBSUMS, "content": DEBSUMS_TEXT.format(plan["debsums"])})
+        activate += [["sh", "-c", DEBSUMS_NOW]] if plan["debsums"] == "weekly" else []
     kept = {entry["path"] for entry in files}
     files += [{"path": path, "state": "absent", "sensitive": path == KEY_FILE} for path in gone if path not in kept]
     systemd = survey["system"]["init"] == "systemd"

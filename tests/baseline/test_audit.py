@@ -230,3 +230,39 @@ def test_files_are_compared_daily(host, evidence):
         return
     assert made, f"there is no database of the files (making it: {state.get('Result', 'never tried')})"
     evidence(f"{', '.join(active)}; {made}")
+
+
+# What cron's job tells, now; a large host may take longer than a test does
+DIFFERENCES = """
+now=$(timeout 60 ionice -c3 debsums -cs 2>&1)
+[ $? != 124 ] || exit 124
+[ -z "$now" ] || echo "$now" | grep -Ev -f "$1" | sed 's/^debsums: //'
+"""
+
+
+@pytest.mark.control("audit.package_files")
+def test_files_of_packages_are_compared_weekly(host, evidence):
+    assert host.exists("debsums"), "debsums is not installed"
+    often = host.run(". /etc/default/debsums && echo $CRON_CHECK").stdout.strip()
+    assert often in ("daily", "weekly"), f"debsums does not compare weekly: CRON_CHECK is {often or 'not set'}"
+    jobs = f"/etc/cron.{often}"
+    assert f"{jobs}/debsums" in host.run("run-parts --test %s", jobs).stdout.split(), f"{jobs} has no job of debsums"
+    table, units = "crontab", ["cron.service", "cronie.service"]
+    if host.exists("anacron"):  # the table's line leaves the jobs to it
+        table, units = "anacrontab", ["anacron.timer"]
+    if host.run(f"grep -q '^[^#]*{jobs}' /etc/{table}").rc:
+        units = []
+    units.append("cron.target")  # of systemd-cron, which needs no table
+    by = [one for one in units if host.run(f"systemctl -q is-active {one} && systemctl -q is-enabled {one}").rc == 0]
+    assert by, f"nothing starts the jobs of {jobs}: cron is stopped or disabled, or /etc/{table} leaves them out"
+    ignore = host.run("ls /etc/debsums-ignore").stdout.strip() or "/dev/null"
+    assert host.run("echo /usr/bin/any | grep -Ev -f %s", ignore).rc == 0, f"{ignore} takes out every file"
+    differ = told = host.run("journalctl -q --identifier debsums --since -8days -o cat | sort -u").stdout.splitlines()
+    if told:
+        now = host.run("sh -c %s sh %s", DIFFERENCES, ignore)
+        differ = told if now.rc == 124 else now.stdout.splitlines()
+    assert not differ, (
+        f"files are not as their packages brought them ({len(differ)}): {', '.join(differ[:5])}; reinstall the "
+        "packages, or accept the files in /etc/debsums-ignore"
+    )
+    evidence(f"{often} by {by[0]}; {len(told)} differences told in 8 days, none left")

@@ -34,7 +34,17 @@ rm -rf /var/lib/rampart /etc/systemd/journald.conf.d /etc/rampart /etc/rsyslog.d
 rm -f /etc/sudoers.d/*rampart-audit /etc/sudoers.d/*site /etc/rsyslog.d/00-rampart.conf /etc/logrotate.d/rampart-audit
 rm -f /etc/systemd/system/rampart-aide* /etc/systemd/system/timers.target.wants/rampart-aide*
 systemctl stop 'rampart-aide*'; systemctl daemon-reload; systemctl restart systemd-journald
+[ ! -e /etc/default/debsums ] || echo CRON_CHECK=never >/etc/default/debsums
 """
+# How the weekly comparison of packages ends, how that is mended, and what verify says of it
+NO_COMPARISON = [
+    ("mv /usr/bin/debsums /root", "mv /root/debsums /usr/bin", "debsums is not installed"),
+    ("chmod -x /etc/cron.weekly/debsums", "chmod +x /etc/cron.weekly/debsums", "/etc/cron.weekly has no job"),
+    ("systemctl stop cron", "systemctl start cron", "nothing starts the jobs of /etc/cron.weekly"),
+    ("systemctl -q disable cron", "systemctl -q enable cron", "nothing starts the jobs"),
+    ("sed -i '/cron.weekly/s/^/#/' /etc/crontab", "sed -i '/cron.weekly/s/^#//' /etc/crontab", "leaves them out"),
+    ("echo >/etc/debsums-ignore", "rm /etc/debsums-ignore", "/etc/debsums-ignore takes out every file"),
+]
 # The receiver of docs/audit-siem.md
 RECEIVER = """
 module(load="imtcp" StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="x509/name"
@@ -160,15 +170,73 @@ def test_drift_is_seen_and_mended(host, tmp_path):
     host.write("/run/systemd/journald.conf.d/x.conf", "[Journal]\nStorage=volatile\n")
     host.sh("rm -rf /etc/systemd/journald.conf.d /var/log/journal/*; systemctl restart systemd-journald")
     host.sh("touch /var/log/sudo.log; chmod 644 /var/log/sudo.log")
-    host.sh("systemctl stop rampart-aide-check.timer")
-    assert red(host.verify(tmp_path, hardening_level=2)) == {
-        "audit.journal", "audit.log_permissions", "audit.file_integrity"}  # fmt: skip
+    host.sh("systemctl stop rampart-aide-check.timer; sed -i s/weekly/monthly/ /etc/default/debsums")
+    assert red(results := host.verify(tmp_path, hardening_level=2)) == {
+        "audit.journal", "audit.log_permissions", "audit.file_integrity", "audit.package_files"}  # fmt: skip
+    assert "CRON_CHECK is monthly" in results["audit.package_files"][1]
     host.sh("rm /run/systemd/journald.conf.d/x.conf; chmod 600 /var/log/sudo.log")
     host.site(hardening_level=2)
     assert not red(host.verify(tmp_path, hardening_level=2))
 
 
+def test_a_program_replaced_before_the_first_run_is_found(host, tmp_path):
+    def judged():
+        return host.verify(tmp_path, hardening_level=2)["audit.package_files"]
+
+    def told():
+        return host.sh("journalctl --quiet --identifier debsums --output cat --since $(cat /root/since)", check=False)
+
+    host.site(hardening_level=2)  # installs what it needs, which stays
+    host.play("undo", "-e", "undo=role:audit")
+    before = host.sh(f"rm -f /var/log/sudo.log; {MANIFEST}", check=False)
+    host.sh("date +@%s >/root/since; cp -p /usr/bin/cksum /root; printf x >>/usr/bin/cksum")
+    assert changed(host.site(hardening_level=2)) == 1
+    assert wait(lambda: host.sh("ls /var/lib/rampart/aide/files.db", check=False))
+    assert host.sh("systemctl start rampart-aide-check && echo same") == "same\n"
+    assert wait(told) == "/usr/bin/cksum\n"
+    verdict, message, _seen = judged()
+    assert verdict == "fail" and "not as their packages brought them (1): /usr/bin/cksum; " in message
+    host.sh("echo ^/usr/bin/cksum$ >/etc/debsums-ignore")
+    assert judged()[0] == "pass"
+    host.sh("rm /etc/debsums-ignore /usr/bin/cksum")
+    assert "missing file /usr/bin/cksum" in judged()[1]
+    host.sh("cp -p /root/cksum /usr/bin")
+    assert judged()[0] == "pass"
+    # the job as cron runs it
+    host.sh("date +@%s >/root/since; printf x >>/usr/bin/cksum; cd / && run-parts --report /etc/cron.weekly")
+    assert told() == "/usr/bin/cksum\n" and judged()[0] == "fail"
+    host.sh("cp -p /root/cksum /usr/bin")
+    for broken, mended, words in NO_COMPARISON:
+        host.sh(broken)
+        verdict, message, _seen = judged()
+        host.sh(mended)
+        assert verdict == "fail" and words in message
+    assert judged()[0] == "pass"
+    assert changed(host.site(hardening_level=2)) == 0
+    host.play("undo", "-e", "undo=role:audit")
+    host.sh("rm -f /var/log/sudo.log")
+    assert host.sh(MANIFEST, check=False) == before
+
+
 # --- hosts with a history
+
+
+def test_a_site_that_compares_packages_daily_goes_on(host, tmp_path):
+    host.site(hardening_level=2)
+    host.write("/etc/default/debsums", "CRON_CHECK=daily\n")
+    assert changed(host.site(hardening_level=2)) == 0
+    verdict, _message, seen = host.verify(tmp_path, hardening_level=2)["audit.package_files"]
+    assert verdict == "pass" and "daily by cron.service" in seen
+    host.site()
+    assert host.sh("cat /etc/default/debsums") == "CRON_CHECK=daily\n"
+
+
+def test_packages_are_not_compared_once_that_is_not_asked(host):
+    host.site(hardening_level=2)
+    assert "CRON_CHECK=weekly" in host.sh("cat /etc/default/debsums")
+    host.site()
+    assert "CRON_CHECK=never" in host.sh("cat /etc/default/debsums")
+    assert changed(host.site()) == 0
 
 
 def test_what_a_site_has_set_stays(host, tmp_path):

@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import pytest
+from ansible_collections.rampart.hardening.plugins.module_utils import survey_audit
 from ansible_collections.rampart.hardening.plugins.plugin_utils import audit
 
 EVERYTHING = [f"audit.{name}" for name in (
     "auditd", "rules", "immutable", "full_disk", "journal", "forwarding", "clock", "log_permissions",
-    "file_integrity")]  # fmt: skip
+    "file_integrity", "package_files")]  # fmt: skip
 CA = "-----BEGIN CERTIFICATE-----\n"
 
 
@@ -15,7 +16,8 @@ def survey(container="", **more):
     seen = {
         "kernel": {"enabled": 1}, "machine": "x86_64", "installed": [], "running": [], "privileged": [], "exists": [],
         "uid_min": 1000, "auditd": {}, "clock_users": [], "journald": {}, "sudo_log": "/var/log/sudo.log",
-        "rsyslog": {"modes": [], "modules": []}, "aide": False, **more,
+        "rsyslog": {"modes": [], "modules": []}, "aide": False,
+        "debsums": {"check": "", "ours": False}, **more,
     }  # fmt: skip
     return {"audit": seen, "system": {"container": container, "init": "systemd"}, "accounts": {"sudo": True}}
 
@@ -94,3 +96,44 @@ def test_a_later_file_that_undoes_ours_is_refused():
 
 def test_a_database_of_the_sites_own_is_left_to_it():
     assert plan()["aide"] and not plan(survey(aide=True))["aide"]
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [("", ""), ("# CRON_CHECK=daily\nCRON_CHECK=never\n", "never"), ('CRON_CHECK=x\nCRON_CHECK="daily"\n', "daily")],
+)
+def test_how_often_debsums_compares_is_what_its_job_reads(monkeypatch, text, check):
+    monkeypatch.setattr(survey_audit, "text", {audit.DEBSUMS: text}.get)
+    assert survey_audit.debsums() == {"check": check, "ours": False}
+
+
+@pytest.mark.parametrize(
+    ("controls", "check", "ours", "said"),
+    [
+        (EVERYTHING, "", False, "weekly"),
+        (EVERYTHING, "never", False, "weekly"),
+        (EVERYTHING, "monthly", False, "weekly"),
+        (EVERYTHING, "never", True, "weekly"),
+        (EVERYTHING, "weekly", True, ""),
+        (EVERYTHING, "daily", False, ""),
+        ([], "weekly", True, "never"),
+        ([], "never", True, "never"),
+        ([], "weekly", False, ""),
+    ],
+)
+def test_packages_are_compared_weekly_and_a_sites_daily_stays(controls, check, ours, said, monkeypatch):
+    seen = survey(debsums={"check": check, "ours": ours})
+    found = plan(seen, controls)
+    assert found["debsums"] == said
+    assert {"debsums", "cron"} & set(found["packages"]) == ({"debsums", "cron"} if controls else set())
+    changed = audit.change(seen, {**found, "aide": False}, dict.fromkeys(["journald", "rules", "auditd"], ""))
+    written = [entry["content"] for entry in changed["files"] if entry["path"] == audit.DEBSUMS]
+    assert [one.splitlines()[-1] for one in written] == ([f"CRON_CHECK={said}"] if said else [])
+    # compared at once where it was not before
+    assert (["sh", "-c", audit.DEBSUMS_NOW] in changed["activate"]) == (said == "weekly")
+    monkeypatch.setattr(survey_audit, "text", lambda _path: "".join(written))
+    assert survey_audit.debsums() == {"check": said, "ours": bool(said)}
+
+
+def test_what_runs_jobs_already_goes_on():
+    assert "cron" not in plan(survey(installed=["cron"]))["packages"]
