@@ -27,6 +27,7 @@ SHARED = (
     "/etc/motd",
 )
 STRONG = ("$y$", "$gy$", "$7$", "$6$", "$5$", "$2a$", "$2b$", "$2y$")
+OURS = "/usr/share/pam-configs/rampart-login"
 NO_SHELL = ("", "/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")
 PEOPLE = range(1000, 60000)
 # Files in a home that let others in or hold passwords: {name: the most that it may have; None: it should not be there}
@@ -140,6 +141,25 @@ def counted():
     return found
 
 
+def sessions(module, paths):
+    """Those of the PAM files `paths` whose sessions go through `module`."""
+    return [path for path in paths if re.search(rf"(?m)^\s*-?session\s.*\b{module}\.so", read(path) or "")]
+
+
+def apart():
+    """The PAM files with which the site gives sessions a /tmp of their own."""
+    every = sorted(glob.glob("/etc/pam.d/*"))
+    lists = ["/etc/security/namespace.conf", *sorted(glob.glob("/etc/security/namespace.d/*.conf"))]
+    shared = not any(re.search(r"(?m)^\s*/tmp/?\s", read(path) or "") for path in lists)
+    return sessions("pam_mktemp", every) + ([] if shared else sessions("pam_namespace", every))
+
+
+def tmpdir():
+    """Whether the site itself has pam_tmpdir in all sessions."""
+    common = ["/etc/pam.d/common-session", "/etc/pam.d/common-session-noninteractive"]
+    return sessions("pam_tmpdir", common) == common and "pam_tmpdir" not in (read(OURS) or "")
+
+
 def collect():
     """The survey's `login`.
 
@@ -148,7 +168,8 @@ def collect():
         files: {path: {text, mode}} of SHARED that are there
         passwords, homes, strangers, dots, shells: see the functions above
         counted: [{file, line}] where failed passwords are counted
-        modules: {pwquality, dictionary: whether installed}
+        apart, tmpdir: see the functions above
+        modules: {pwquality, dictionary, tmpdir: whether installed}
         yescrypt: whether common-password hashes with yescrypt
         remember: whether pam_unix remembers passwords there
         ours: [path] of the profiles that we made
@@ -159,9 +180,12 @@ def collect():
         files={path: found for path in SHARED for found in [text(path)] if found},
         passwords=passwords(),
         counted=counted(),
-        ours=sorted(glob.glob("/usr/share/pam-configs/rampart-login*")),
+        apart=apart(),
+        tmpdir=tmpdir(),
+        ours=sorted(glob.glob(OURS + "*")),
         modules={
             "pwquality": any(glob.glob(f"{place}/pam_pwquality.so") for place in WHERE),
+            "tmpdir": any(glob.glob(f"{place}/pam_tmpdir.so") for place in WHERE),
             "dictionary": bool(glob.glob("/var/cache/cracklib/cracklib_dict.pwd")),
         },
         remember=bool(re.search(r"(?m)^password\s.*pam_unix\.so.*\bremember=", common)),

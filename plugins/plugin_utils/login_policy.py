@@ -16,6 +16,7 @@ LOGIN_PROFILE = PROFILES + "rampart-login"
 COUNT_PROFILE = PROFILES + "rampart-login-count"
 HISTORY_PROFILE = PROFILES + "rampart-login-history"
 QUALITY_FILE = "/etc/security/pwquality.conf.d/rampart.conf"
+TMPFILES_FILE = "/etc/tmpfiles.d/rampart-login.conf"
 TIMEOUT_FILE = "/etc/profile.d/zz-rampart.sh"
 # What Debian has there by itself; it tells the system's name and version
 TELLING = re.compile(r"\\[mnorsvSl4]|\bDebian GNU/Linux \d|\bUbuntu \d")
@@ -112,8 +113,10 @@ def profiles(on: set[str], deny: int, unlock: int, interval: int, remember: int)
         account.append("[success=end new_authtok_reqd=done default=ignore] pam_unix.so no_pass_expiry")
     if account:
         login["Account"] = "\n".join(account)
-    if "login_policy.umask" in on:
-        login["Session"] = "optional pam_umask.so"  # Debian 12 does not
+    session = ["optional pam_umask.so"] if "login_policy.umask" in on else []  # Debian 12 does not
+    session += ["optional pam_tmpdir.so"] if "login_policy.private_tmp" in on else []
+    if session:
+        login["Session"] = "\n".join(session)
     history = f"requisite pam_pwhistory.so remember={remember} enforce_for_root"
     return {
         LOGIN_PROFILE: profile("Failed passwords and expired ones", 3072, **login) if login else "",
@@ -227,6 +230,9 @@ def change(
     if theirs and "login_policy.lockout" in on:
         asked.discard("login_policy.lockout")
         notes.append(f"{theirs[0]['file']}:{theirs[0]['line']} counts failed passwords already, and is left to it")
+    if "login_policy.private_tmp" in on and (login["apart"] or login["tmpdir"]):
+        asked.discard("login_policy.private_tmp")
+        notes += [f"{path} gives sessions a /tmp of their own already, and is left to it" for path in login["apart"]]
     settings = dict(re.findall(r"(?m)^\s*(deny|unlock_time)\s*=\s*(\d+)", there.get(
         "/etc/security/faillock.conf", {}).get("text", "")))  # fmt: skip
     made = profiles(asked, min(deny, int(settings.get("deny", deny)) or deny),
@@ -234,11 +240,12 @@ def change(
     files += [{"path": path, "content": text} if text else {"path": path, "state": "absent"}
               for path, text in made.items()]  # fmt: skip
     names = [path.rpartition("/")[2] for path, text in made.items() if text]
-    present = {"account": ["no_pass_expiry"] if "login_policy.ageing" in asked else [], "auth": [], "password": []}
+    session = ["pam_umask.so"] if "login_policy.umask" in asked else []
+    session += ["pam_tmpdir.so"] if "login_policy.private_tmp" in asked else []
+    present = {"account": ["no_pass_expiry"] if "login_policy.ageing" in asked else [], "auth": [], "password": [],
+               "session": session, "session-noninteractive": session}  # fmt: skip
     if "login_policy.lockout" in asked:
         present["auth"] += ["pam_faillock.so preauth", "pam_faillock.so authfail"]
-    if "login_policy.umask" in asked:
-        present.update({"session": ["pam_umask.so"], "session-noninteractive": ["pam_umask.so"]})
     if "login_policy.history" in asked:
         present["password"].append("pam_pwhistory.so")
     if "login_policy.password_quality" in on and login["modules"]["pwquality"]:  # being installed, it puts itself in
@@ -264,6 +271,9 @@ def change(
             notes.append(f"have to change their password when they next use it: {', '.join(aged['old'])}")
 
     # sessions
+    # made before anybody else can at the boot, and not cleaned away under a session that lasts; as Debian 13 has it
+    files.append({"path": TMPFILES_FILE, "content": f"{HEADER}d /tmp/user 0711 root root -\n"}
+                 if "login_policy.private_tmp" in asked else {"path": TMPFILES_FILE, "state": "absent"})  # fmt: skip
     files.append({"path": TIMEOUT_FILE, "content": timeout_file(timeout)} if "login_policy.timeout" in on
                  else {"path": TIMEOUT_FILE, "state": "absent"})  # fmt: skip
     if "login_policy.banners" in on:

@@ -103,6 +103,7 @@ SET_UID = [
     "newgrp",
     "newuidmap",
     "ntfs-3g",
+    "pam-tmpdir-helper",
     "passwd",
     "pkexec",
     "polkit-agent-helper-1",

@@ -108,6 +108,29 @@ def test_umask(host, policy, evidence):
     assert not open_to_others, f"new files of {', '.join(open_to_others)} are for everybody"
 
 
+@pytest.mark.control("login_policy.private_tmp")
+def test_private_tmp(host, policy, evidence):
+    people = [admin["name"] for admin in policy.get("hardening_admins", []) if admin.get("state") != "absent"]
+    sessions = {name: f"su -s /bin/sh - {name} -c" for name in ("root", "nobody", *people)}
+    sessions["nobody by sudo"] = "sudo -n -u nobody sh -c"
+    look = 'file=$(mktemp) && echo "$file ${TMPDIR:--} $(stat -c "%U %a" "${TMPDIR:-/tmp}")"'
+    seen, wrong = {}, []
+    for name, opened in sessions.items():
+        if host.run(f"getent passwd {name.split()[0]} && command -v {opened.split()[0]}").rc:
+            continue
+        said = host.run(f"{opened} {shlex.quote(look)} </dev/null").stdout.strip().splitlines()[-1:]
+        seen[name] = said[0] if said else "no temporary file can be made"
+        file, place, owner, mode = said[0].split() if said else ("/", "-", "", "")
+        # as an account that has nothing to do with it; where each has a /tmp of its own there is no such file for it
+        found = host.run(f"setpriv --reuid 65533 --regid 65533 --clear-groups stat {shlex.quote(file)}").rc == 0
+        host.run(f"{opened} {shlex.quote('rm ' + shlex.quote(file))} </dev/null")
+        if found or (place != "-" and (owner, mode) != (name.split()[0], "700")):
+            wrong.append(f"{name} ({seen[name]})")
+    evidence(seen)
+    assert seen, "no session can be opened"
+    assert not wrong, f"others get at the temporary files of {', '.join(wrong)}"
+
+
 @pytest.mark.control("login_policy.timeout")
 def test_timeout(host, policy, evidence):
     most = int(policy.get("login_policy_shell_timeout") or 900)

@@ -9,13 +9,13 @@ import time
 
 import pexpect
 import pytest
-from hardened import Host, container, releases
+from hardened import Host, container, releases, run
 
 PASSWORD = "Tr0ub4dor-and-3-staples"
 NEXT = "An0ther-l0ng-sentence"
 BREAK = r"""
 rm /etc/security/pwquality.conf.d/rampart.conf /etc/profile.d/zz-rampart.sh
-sed -i -E '/pam_faillock|pam_pwhistory|no_pass_expiry/d; s/yescrypt/md5/' /etc/pam.d/common-*
+sed -i -E '/pam_faillock|pam_pwhistory|no_pass_expiry|pam_tmpdir/d; s/yescrypt/md5/' /etc/pam.d/common-*
 sed -i -E 's/success=[0-9]/success=1/' /etc/pam.d/common-auth
 sed -i -E 's/^(PASS_MAX_DAYS|UMASK).*/\1 99999/' /etc/login.defs; sed -i '/^UMASK/d' /etc/login.defs
 sed -i 's/pam_umask.so.*/pam_umask.so umask=022/' /etc/pam.d/common-session*
@@ -38,8 +38,12 @@ useradd -m -s /bin/bash neighbour; chmod 0755 /home/neighbour
 """
 
 
+# What a session has: its account, and its TMPDIR with owner and mode
+TMPDIR = """#!/bin/sh
+echo "$(id -un) ${TMPDIR:-none} $(stat -c '%U %a' "${TMPDIR:-/tmp}")"
+"""
 MANIFEST = """
-cd /etc && find pam.d login.defs default security issue* profile.d -type f -exec sha256sum {} + | sort
+cd /etc && find pam.d login.defs default security issue* profile.d tmpfiles.d -type f -exec sha256sum {} + | sort
 """
 
 
@@ -50,6 +54,8 @@ def host(request):
     made.sh(HISTORY)
     made.before = made.sh(MANIFEST)
     made.site(tags="admin_accounts,ssh")
+    made.sh("cat >/usr/local/bin/tmpdir; chmod 0755 /usr/local/bin/tmpdir", input=TMPDIR)
+    made.tmpdirs = tmpdirs(made)
     made.predicted = made.site("--check", "--diff").stdout
     made.said = made.site("--diff").stdout
     yield made
@@ -75,13 +81,21 @@ def passwd(host, user, old, new):
     return terminal(host, ["passwd"], [old, new, new], user=user)
 
 
+def tmpdirs(host):
+    """What TMPDIR says of sessions of several kinds."""
+    said = [host.login("alice", "tmpdir")[1], host.login("automation", "sudo -n tmpdir")[1],
+            host.login("automation", "sudo -n -u nobody tmpdir")[1], host.sh("su neighbour -c tmpdir"),
+            host.sh("su - bob -c tmpdir")]  # fmt: skip
+    return [one.splitlines()[-1] for one in said]
+
+
 def set_password(host, user, password):
     """As an administrator does: a hash, which no rule judges."""
     host.sh(f"usermod -p \"$(openssl passwd -6 '{password}')\" {user}")
 
 
 def test_a_second_run_changes_nothing_and_check_mode_predicted_the_first(host):
-    assert "changed=1 " in host.predicted
+    assert "changed=2 " in host.predicted  # the other is libpam-tmpdir
     headers = [line for line in host.said.splitlines() if line.startswith("--- before: ")]
     assert headers == [line for line in host.predicted.splitlines() if line.startswith("--- before: ")]
     assert "changed=0 " in host.site("--diff").stdout
@@ -158,6 +172,45 @@ def test_without_the_role_they_would_not(host):
     assert code != 0, said
 
 
+def test_sessions_have_a_place_for_temporary_files_that_others_cannot_enter(host):
+    assert all(said.split()[1] == "none" for said in host.tmpdirs), host.tmpdirs
+    host.sh("systemctl start cron; echo '* * * * * bob /usr/local/bin/tmpdir >~/cron-said' >/etc/cron.d/login-policy")
+    found = tmpdirs(host)
+    deadline = time.monotonic() + 75
+    while time.monotonic() < deadline and not host.sh("cat /home/bob/cron-said", check=False):
+        time.sleep(2)
+    found.append(host.sh("rm /etc/cron.d/login-policy; cat /home/bob/cron-said").strip())
+    for name, place, *rights in (said.split() for said in found):
+        assert place.endswith("/user/" + host.sh(f"id -u {name}").strip()) and rights == [name, "700"], found
+        if name != "alice":
+            code, said = host.login("alice", f"ls {place}")
+            assert code != 0 and "Permission denied" in said, said
+
+
+def test_what_cleans_tmp_leaves_the_sessions_theirs(host):
+    place = host.sh("su bob -c 'touch /tmp/stray; echo $TMPDIR'").strip()
+    host.sh("echo 'q /tmp 1777 root root 1s' >/etc/tmpfiles.d/tmp.conf; sleep 2; systemd-tmpfiles --clean; "
+            "rm /etc/tmpfiles.d/tmp.conf")  # fmt: skip
+    assert host.sh(f"ls -d {place} /tmp/stray", check=False) == f"{place}\n"
+
+
+def test_packages_are_installed_through_sudo_without_a_word_of_their_sandbox(host):
+    command = "sudo -n apt-get update && sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -qy install hello acl"
+    code, said = host.login("automation", command, timeout=180)
+    assert code == 0 and "_apt" not in said and "W:" not in said, said
+
+
+@pytest.mark.parametrize("pipelining", ["true", "false"])
+def test_ansible_becomes_another_account(host, pipelining):
+    """Without pipelining its modules lie in a directory that both may enter, for which it needs acl."""
+    common = ["-i", host.state / "test.json", "all", "--become", "--become-user", "neighbour", "-e",
+              f"ansible_pipelining={pipelining}"]  # fmt: skip
+    uid = host.sh("id -u neighbour").strip()
+    assert f'"path": "/tmp/user/{uid}/ansible.' in run("ansible", *common, "-m", "ansible.builtin.tempfile").stdout
+    run("ansible", *common, "-m", "ansible.builtin.copy", "-a", f"content={pipelining} dest=/home/neighbour/copied")
+    assert host.sh("stat -c %U /home/neighbour/copied; cat /home/neighbour/copied") == f"neighbour\n{pipelining}"
+
+
 def test_cron_goes_on_for_an_account_whose_password_is_too_old(host):
     host.sh("chage -d 2024-01-01 -M 90 bob; systemctl start cron; "
             "echo '* * * * * bob touch ~/cron-was-here' >/etc/cron.d/login-policy")  # fmt: skip
@@ -207,7 +260,7 @@ def test_every_control_is_seen_to_fail(host):
     host.sh("tar -xf /root/whole.tar -C /; chmod 0700 /home/alice; usermod -s /usr/sbin/nologin games; "
             "rm /home/bob/.rhosts; sed -i '$d' /root/.profile")  # fmt: skip
     set_password(host, "bob", PASSWORD)
-    assert {verdict for verdict, _said in found.values()} == {"fail"} and len(found) == 13, [
+    assert {verdict for verdict, _said in found.values()} == {"fail"} and len(found) == 14, [
         one for one in found.items() if one[1][0] != "fail"]  # fmt: skip
 
 
@@ -218,6 +271,20 @@ def test_where_the_site_counts_failures_itself_it_is_left_to_it(host):
     host.sh("sed -i 1d /etc/pam.d/login")
     assert "/etc/pam.d/login:1 counts failed passwords already, and is left to it" in said
     assert "pam_faillock.so preauth silent" not in said
+    assert "changed=1 " in host.site().stdout
+
+
+def test_where_the_site_has_pam_tmpdir_nothing_of_ours_is_added_or_taken_away(host):
+    host.undo()
+    host.sh("apt-get -qy install --reinstall libpam-tmpdir")
+    before = tmpdirs(host)
+    assert all(said.endswith(" 700") for said in before), before
+    host.site()
+    assert host.sh("grep -hc pam_tmpdir /etc/pam.d/common-session*").split() == ["1", "1"]
+    assert host.verdicts()["login_policy.private_tmp"][0] == "pass"
+    host.undo()
+    assert tmpdirs(host) == before
+    host.sh("pam-auth-update --package --remove tmpdir; rm /usr/share/pam-configs/tmpdir")
     assert "changed=1 " in host.site().stdout
 
 
@@ -246,3 +313,4 @@ def test_undo_puts_everything_back(host):
     others = {"pam.d/login", "pam.d/common-password", "security/opasswd", "security/opasswd.old"}
     assert {line.split()[1] for line in set(now) ^ set(host.before.splitlines())} <= others
     assert host.sh("getent shadow oldtimer").split(":")[4] == "90"
+    assert tmpdirs(host) == host.tmpdirs

@@ -8,7 +8,7 @@ from ansible_collections.rampart.hardening.plugins.plugin_utils import login_pol
 
 EVERYTHING = [f"login_policy.{name}" for name in (
     "password_quality", "lockout", "history", "hashing", "ageing", "umask", "timeout", "banners", "su", "homes",
-    "home_files", "shells")]  # fmt: skip
+    "home_files", "shells", "private_tmp")]  # fmt: skip
 
 
 SU = "auth sufficient pam_rootok.so\n"
@@ -23,7 +23,8 @@ def survey(files=None, **more):
     login = {
         "files": {path: {"text": text, "mode": "0644"} for path, text in texts.items()}, "passwords": [], "homes": [],
         "shells": [], "counted": [], "ours": [], "yescrypt": True, "remember": False, "strangers": [], "dots": [],
-        "modules": {"pwquality": True, "pwhistory": True, "dictionary": True}, **more,
+        "apart": [], "tmpdir": False,
+        "modules": {"pwquality": True, "pwhistory": True, "dictionary": True, "tmpdir": True}, **more,
     }  # fmt: skip
     return {"login": login, "accounts": {"groups": {}, "uid0": ["root"]}}
 
@@ -129,6 +130,55 @@ def test_nologin_is_no_shell_to_log_in_with_and_what_is_a_persons_own_is_named()
     assert {one["path"]: one for one in change["files"]}["/etc/shells"]["content"] == "# x\n/bin/sh\n"
     assert "/home/a/.rhosts lets others in" in change["notes"]
     assert "/etc/shells" not in made({"/etc/shells": "/bin/sh\n"})[1]
+
+
+def test_sessions_get_a_place_for_temporary_files():
+    change, files = made()
+    assert "pam_tmpdir.so" in files[login_policy.LOGIN_PROFILE]["content"]
+    assert files[login_policy.TMPFILES_FILE]["content"].endswith("d /tmp/user 0711 root root -\n")
+    assert change["derive"][0]["holds"][2].count("pam_tmpdir.so common-session") == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "notes"),
+    [
+        ({"tmpdir": True}, []),
+        ({"apart": ["/etc/pam.d/su"]}, ["/etc/pam.d/su gives sessions a /tmp of their own already, and is left to it"]),
+    ],
+)
+def test_what_the_site_has_for_temporary_files_is_left_to_it(found, notes):
+    change = login_policy.change(survey(**found), EVERYTHING)
+    files = {one["path"]: one for one in change["files"]}
+    assert "pam_tmpdir" not in files[login_policy.LOGIN_PROFILE]["content"] + str(change["derive"])
+    assert files[login_policy.TMPFILES_FILE]["state"] == "absent"
+    assert [note for note in change["notes"] if "already" in note] == notes
+
+
+def test_without_its_controls_the_sessions_are_made_again_too():
+    change = login_policy.change(survey(), ["login_policy.ageing"])
+    assert "/etc/pam.d/common-session-noninteractive" in change["derive"][0]["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "apart", "tmpdir"),
+    [
+        ({"pam.d/su": "session required pam_namespace.so", "security/namespace.conf": "# /tmp x\n/home y"}, [], False),
+        ({"pam.d/su": "session required pam_namespace.so", "security/namespace.conf": "# all\n/tmp /tmp-inst/ user"},
+         ["/etc/pam.d/su"], False),
+        ({"pam.d/sshd": "# session required pam_mktemp.so", "pam.d/su": "-session required pam_mktemp.so"},
+         ["/etc/pam.d/su"], False),
+        ({"pam.d/common-session": "session optional pam_tmpdir.so"}, [], False),
+        ({f"pam.d/common-session{kind}": "# all\nsession optional pam_tmpdir.so" for kind in ("", "-noninteractive")},
+         [], True),
+    ],
+)  # fmt: skip
+def test_what_the_site_has_for_temporary_files_is_found(monkeypatch, texts, apart, tmpdir):
+    texts = {f"/etc/{name}": text for name, text in texts.items()}
+    monkeypatch.setattr(survey_login, "read", texts.get)
+    monkeypatch.setattr(survey_login.glob, "glob", lambda _pattern: [one for one in texts if "/pam.d/" in one])
+    assert (survey_login.apart(), survey_login.tmpdir()) == (apart, tmpdir)
+    texts[survey_login.OURS] = "Session:\n\toptional pam_tmpdir.so\n"
+    assert not survey_login.tmpdir()
 
 
 def test_dot_files_are_judged_by_what_they_let_others_do(tmp_path):
