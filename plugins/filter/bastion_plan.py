@@ -39,6 +39,12 @@ options:
     description: Whether a second factor is asked for on this host.
     type: bool
     default: true
+  bans:
+    description:
+      - C(tries), C(seconds) and C(never), where fail2ban shuts out addresses on a host whose sshd cannot do so itself.
+      - Limits of the site's own that are stricter stay.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""

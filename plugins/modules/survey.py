@@ -52,6 +52,7 @@ from ansible_collections.rampart.hardening.plugins.module_utils import (
     survey_accounts,
     survey_audit,
     survey_cloud,
+    survey_fail2ban,
     survey_firewall,
     survey_kernel,
     survey_login,
@@ -148,7 +149,8 @@ def main():
         'system': system(), 'accounts': survey_accounts.collect(run), 'ssh': survey_ssh.collect(run),
         'firewall': survey_firewall.collect(run), 'mfa': survey_mfa.collect(), 'kernel': survey_kernel.collect(run),
         'login': survey_login.collect(), 'services': survey_services.collect(run),
-        'audit': survey_audit.collect(run), 'cloud': survey_cloud.collect()}})
+        'audit': survey_audit.collect(run), 'cloud': survey_cloud.collect(),
+        'fail2ban': survey_fail2ban.collect(run)}})
 
 
 if __name__ == '__main__':

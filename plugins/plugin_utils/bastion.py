@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.rampart.hardening.plugins.module_utils.survey_fail2ban import OUR_JAIL
 from ansible_collections.rampart.hardening.plugins.module_utils.survey_ssh import BASTION_DROPIN
 from ansible_collections.rampart.hardening.plugins.plugin_utils import flows, ssh
 from ansible_collections.rampart.hardening.plugins.plugin_utils.mfa import NAME, words
@@ -23,10 +26,18 @@ FILES = {
     "scope": ("/etc/systemd/system/session-.scope.d/rampart-bastion.conf", "0644"),
     "tmpfiles": ("/etc/tmpfiles.d/rampart-bastion.conf", "0644"),
     "logrotate": ("/etc/logrotate.d/rampart-bastion", "0644"),
+    "jail": (OUR_JAIL, "0644"),
 }
 WANTED = "/etc/systemd/system/multi-user.target.wants/rampart-passages.service"
 LOOPBACK = re.compile(r"127\.|::1$|localhost$")
 SUDOERS = ["visudo", "-cf", "%s"]
+PENALTIES = [9, 8]  # the OpenSSH that makes addresses wait by itself
+WATCHED = 600  # seconds within which failures count
+GROWTH = 24  # how many times as long an address is shut out at most that comes back again and again
+WEEK = 7 * 24 * 3600  # a ban of the site's that is longer shuts people out for good
+LOCAL = ("127.0.0.0/8", "::1")
+YES = ("true", "yes", "on", "1")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600, "w": WEEK}
 
 
 def destinations(
@@ -115,16 +126,75 @@ def forced_by_site(survey: Mapping) -> list[str]:
     return sorted(name for name in names if NAME.fullmatch(name))
 
 
+def duration(text: str) -> int:
+    """A time as fail2ban has it (600, 10m, 1h 30m); 0 where it never ends, or means something else."""
+    parts = re.fullmatch(r"(\s*\d+\s*[smhdw]?)+\s*", text)
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)\s*([smhdw]?)", text)) if parts else 0
+
+
+def networks(texts: Iterable[object]) -> list:
+    """The addresses and networks among these; fail2ban takes names too."""
+    found = []
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.ip_network(str(text), strict=False))
+    return found
+
+
+def jail(survey: Mapping, tries: int, seconds: int, never: Iterable[object]) -> tuple[dict, list[str]]:
+    """What our file sets in fail2ban's jail sshd, and notes; a limit of the site's own that is stricter stays.
+
+    There is nothing to set where the site's own jail is as strict.
+    """
+    own, there, sshd = survey["fail2ban"]["own"], survey["fail2ban"]["installed"], survey["ssh"]
+    ports = [str(port) for port in sshd["ports"] or sshd["effective"].get("port") or [22]]  # an image listens to none
+    acts = not {"action", "banaction"}.isdisjoint(own)
+    site = survey["fail2ban"]["settings"] if own else {}  # what packages bring is nobody's decision
+    ignored = site.get("ignoreip", "").replace(",", " ").split()
+    theirs = {"maxretry": int(site["maxretry"]) if site.get("maxretry", "").isdigit() else 0}
+    theirs |= {key: duration(site.get(key, "")) for key in ("findtime", "bantime")}
+    longest = duration(site.get("bantime.maxtime", ""))
+    found = {
+        "maxretry": theirs["maxretry"] if 0 < theirs["maxretry"] < tries else tries,
+        "findtime": max(theirs["findtime"], WATCHED),
+        "bantime": theirs["bantime"] if seconds < theirs["bantime"] <= WEEK else seconds,
+    }
+    if (
+        "enabled" in own
+        and site["enabled"].lower() in YES
+        and found == theirs
+        and re.search("aggressive|ddos", site.get("filter", "").replace("%(mode)s", site.get("mode", "")))
+        and all(any(one.version == net.version and one.subnet_of(net) for net in networks(ignored))
+                for one in networks(never))
+        and set(ports) <= set(site.get("port", "").replace("ssh", "22" if "netbase" in there else "ssh").split(","))
+        and (acts or "iptables" in there)  # what Debian's jails use unless they are told
+        and (site.get("bantime.increment", "").lower() not in YES or 0 < longest <= WEEK)
+    ):
+        return {}, ["the jail sshd that this site has in fail2ban is as strict as ours, and stays as it is"]
+    lost = [key for key in theirs if key in own and found[key] != theirs[key]]
+    lost += [key for key in ("filter", "mode", "port") if key in own]
+    most = found["bantime"] * GROWTH
+    return {
+        **found,
+        "maxtime": longest if most < longest <= WEEK else min(most, WEEK),
+        "ports": ports,
+        "ignoreip": list(dict.fromkeys([*LOCAL, *map(str, never), *ignored])),
+        "action": not acts,  # what the site does to an address, it goes on doing
+    }, [f"overrides {own[key]}: {key} of the jail sshd" for key in lost]
+
+
 def plan(
     survey: Mapping,
     permitted: list[str],
     shells: Iterable[str] = (),
     spared: Iterable[str] = (),
     mfa: bool = True,
+    bans: Mapping | None = None,
 ) -> dict:
     """Who is treated how, for the templates; under `refuse` why the host must be left alone.
 
-    `spared` are the accounts of machines, which log in as before, `mfa` whether a second factor is asked for here.
+    `spared` are the accounts of machines, which log in as before, `mfa` whether a second factor is asked for here,
+    `bans` the arguments of :func:`jail` where addresses that fail are to be shut out.
     """
     refuse, sshd = [], survey["ssh"]
     forced = forced_by_site(survey)
@@ -141,14 +211,60 @@ def plan(
             "a jump server always asks for a second factor: the control mfa.ssh has to be in force here, and ssh in "
             "hardening_mfa_services"
         )
+    notes = [f"keep the command that this host forces on them: {', '.join(forced)}"] if forced else []
+    fail2ban, ours, lacks = bool(bans) and sshd["installed"] and sshd["version"] < PENALTIES, {}, []
+    if fail2ban and not survey["firewall"]["capable"]:
+        fail2ban = False
+        notes.append("this container may not filter packets (no CAP_NET_ADMIN): addresses that fail are not shut out")
+    if fail2ban:
+        odd = [str(one) for one in bans["never"] if not networks([one])]
+        refuse += [f"bastion_never_banned: {one!r} is no address or network" for one in odd]
+        ours, said = jail(survey, **bans)
+        notes += said
+        there = [*survey["fail2ban"]["installed"], *(["nftables"] if survey["firewall"]["nft"] else [])]
+        lacks = [name for name in ("fail2ban", "nftables", "python3-systemd") if name not in there]
     return {
         "refuse": refuse,
         "version": sshd["version"],
         "permitted": permitted,
         "shells": shells,
         "spared": spared,
-        "notes": [f"keep the command that this host forces on them: {', '.join(forced)}"] if forced else [],
+        "notes": notes,
+        "fail2ban": fail2ban,
+        "jail": ours,
+        "packages": lacks,
     }
+
+
+# fail2ban says that it has started before it knows whether it can
+WATCH = """
+systemctl enable --quiet fail2ban.service && systemctl restart fail2ban.service || exit
+for try in $(seq 50); do fail2ban-client status sshd >/dev/null 2>&1 && exit; sleep 0.2; done
+tail -n 3 /var/log/fail2ban.log >&2
+exit 1
+"""
+# Without our file fail2ban is as it was before us. Nobody whom it shut out for us is to find the door shut after that
+LEAVE = f"""
+command -v fail2ban-server >/dev/null || exit 0
+[ ! -e {OUR_JAIL} ] || set -- restart
+[ "$1" = restart ] || fail2ban-client unban --all >/dev/null 2>&1
+exec systemctl "$@" fail2ban.service
+"""
+
+
+def watching(survey: Mapping, plan: Mapping) -> tuple[list, list, list]:
+    """The commands for fail2ban: active, activate, revert."""
+    seen = survey["fail2ban"]
+    site, away = seen["running"] and (not seen["ours"] or "enabled" in seen["own"]), ["disable", "--now"]
+    if not plan["fail2ban"]:  # any more: the waiver is new, or sshd is
+        gone = [["sh", "-c", LEAVE, "leave", *(["restart"] if site else away)]] if seen["ours"] else []
+        return [], gone, [["sh", "-c", WATCH]] if gone else []
+    # Undoing several changes ends with what the first of them found
+    before = ["restart"] if site else ["stop"] if seen["enabled"] or seen["ours"] else away
+    leave = ["sh", "-c", LEAVE, "leave", *before]
+    unit = "fail2ban.service"
+    live = [["systemctl", "is-enabled", "--quiet", unit], ["systemctl", "is-active", "--quiet", unit]]
+    return live, [["sh", "-c", WATCH]], [leave]
 
 
 def change(survey: Mapping, plan: Mapping, sshd: str, contents: Mapping[str, str]) -> dict:
@@ -164,7 +280,10 @@ def change(survey: Mapping, plan: Mapping, sshd: str, contents: Mapping[str, str
         {"path": FILES[name][0], "content": text, "mode": FILES[name][1],
          **({"validate": SUDOERS} if name == "sudoers" else {})}
         for name, text in contents.items()
+        if name != "jail" or plan["jail"]
     ]  # fmt: skip
+    if not plan["jail"]:
+        files.append({"path": OUR_JAIL, "state": "absent"})
     files += [
         {"path": "/var/log/sudo-io", "state": "directory", "mode": "0700"},
         {"path": "/var/log/rampart", "state": "directory", "mode": "0750", "group": "adm"},
@@ -180,12 +299,17 @@ def change(survey: Mapping, plan: Mapping, sshd: str, contents: Mapping[str, str
     stop = ["sh", "-c", f"if [ -e {FILES['unit'][0]} ]; then {start[2]}; else systemctl stop {service}; "
                         "systemctl daemon-reload; fi"]  # fmt: skip
     systemd = survey["system"]["init"] == "systemd"
+    active, activate, revert = watching(survey, plan) if systemd else ([], [], [])
     return {
         "refuse": [*plan["refuse"], *found["refuse"], *widened],
         "notes": [*plan["notes"], *(f"overrides {one}" for one in found["overridden"])],
         "files": files,
-        "validate": [["visudo", "-c"], *ssh.validation(survey["ssh"])],
-        "active": [*live["active"], *([["systemctl", "is-active", "--quiet", service]] if systemd else [])],
-        "activate": [*live["activate"], *([start] if systemd else [])],
-        "revert": [*live["activate"], *([stop] if systemd else [])],
+        "validate": [
+            ["visudo", "-c"],
+            *ssh.validation(survey["ssh"]),
+            *([["fail2ban-client", "-t"]] if plan["fail2ban"] else []),
+        ],
+        "active": [*live["active"], *([["systemctl", "is-active", "--quiet", service]] if systemd else []), *active],
+        "activate": [*live["activate"], *([start] if systemd else []), *activate],
+        "revert": [*live["activate"], *([stop] if systemd else []), *revert],
     }

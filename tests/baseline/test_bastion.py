@@ -10,10 +10,24 @@ import re
 
 import pytest
 from factors import key_alone
-from ssh_logins import automation_name, check, jump_server, server
+from ssh_logins import ELSEWHERE, automation_name, check, jump_server, own_addresses, server
 
 MOST_IDLE = {"session:shell": 3600, "direct-tcpip": 4 * 3600}  # seconds
 MOST_AT_ONCE = 100
+MOST_FAILURES = 50  # from one address, until it is shut out
+LONGEST_BAN = 7 * 24 * 3600  # seconds
+JAIL = ("maxretry", "findtime", "bantime", "bantime.increment", "bantime.maxtime", "ignoreip")
+# What filters packets once this address, which is nobody's, is shut out
+BAN = """
+trap 'fail2ban-client set sshd unbanip {0} >/dev/null' EXIT
+fail2ban-client set sshd banip {0} >/dev/null
+for try in $(seq 20); do
+    rules=$(nft list ruleset; iptables-save; ip6tables-save) 2>/dev/null
+    case $rules in *{0}*) break ;; esac
+    sleep 0.5
+done
+echo "$rules"
+"""
 LOG = "/var/log/rampart/passages.log"
 RECORDINGS = "/var/log/sudo-io"
 REFUSES = ("/usr/local/lib/rampart/shell refuse", "/usr/sbin/nologin", "/bin/false")
@@ -160,11 +174,67 @@ def test_session_limits(jump, evidence):
 @pytest.mark.control("bastion.guessing")
 def test_guessing(jump, evidence):
     settings = server(jump)
-    keywords = ("persourcemaxstartups", "maxauthtries", "persourcepenalties")
+    keywords = ("persourcemaxstartups", "maxauthtries")
     evidence({keyword: settings[keyword] for keyword in keywords if keyword in settings})
     most = settings["persourcemaxstartups"]
     assert most.isdigit() and int(most) <= MOST_AT_ONCE, f"logins under way from one address: {most}"
-    assert settings.get("persourcepenalties") != "no", "failed logins have no consequence for their address"
+
+
+def held(text: str, port: int) -> bool:
+    """Whether one of these rules refuses ELSEWHERE, or a set that it is in, at this port."""
+    address = re.escape(ELSEWHERE[0])
+    names = re.findall(rf"(?s)set (\S+) {{[^{{}}]*elements = {{[^}}]*\b{address}\b", text)
+    words = "|".join([address, *(rf"@{re.escape(name)}" for name in names)])
+    for rule in re.findall(rf"(?mi)^(.*(?:{words})\b.*\b(?:reject|drop)\b.*)$", text):
+        ports = re.search(r"dport (?:{ )?([\d, -]+)", rule)
+        ranges = [one.split("-") for one in re.findall(r"[\d-]+", ports[1])] if ports else [["0", "65535"]]
+        if any(int(one[0]) <= port <= int(one[-1]) for one in ranges):
+            return True
+    return False
+
+
+@pytest.mark.control("bastion.penalties")
+def test_penalties(jump, policy, evidence, not_applicable):
+    """By sshd, where it can (OpenSSH 9.8); else by fail2ban, which is made to shut out an address of nobody."""
+    settings = server(jump)
+    if "persourcepenalties" in settings:
+        evidence({"PerSourcePenalties": settings["persourcepenalties"]})
+        assert settings["persourcepenalties"] != "no", "failed logins have no consequence for their address"
+        return
+    if "not permitted" in jump.run("nft list ruleset").stderr and jump.run("systemd-detect-virt --container").rc == 0:
+        not_applicable("a container that may not filter packets")
+    live = jump.run("fail2ban-client status sshd || exit 1")  # its own 255 would be that of a lost connection
+    assert live.rc == 0, f"nothing shuts out addresses that fail, fail2ban: {(live.stderr or live.stdout).strip()}"
+    asked = " ".join(JAIL)
+    said = jump.check_output(f"for key in {asked}; do echo \"== $key\"; fail2ban-client get sshd $key; done 2>&1")
+    jail = {key: text.strip() for key, __, text in (part.partition("\n") for part in said.split("== ")[1:])}
+    spared = re.findall(r"(?m)^[|`]- ([\da-f.:/]+)$", jail["ignoreip"])  # names that it would look up do not count
+    ports = sorted({port for _address, port in own_addresses(jump)})
+    rules = jump.check_output(BAN.format(ELSEWHERE[0]))
+    evidence({**jail, "ignoreip": spared, "ports": [port for port in ports if held(rules, port)]})
+    assert jump.run("systemctl is-enabled fail2ban.service").rc == 0, "fail2ban does not start with the host"
+    assert int(jail["maxretry"]) <= MOST_FAILURES, f"{jail['maxretry']} failures until an address is shut out"
+    assert int(jail["findtime"]) >= 60, f"failures are forgotten after {jail['findtime']} seconds"
+    assert int(jail["bantime"]) < 0 or int(jail["bantime"]) >= 60, f"shut out for {jail['bantime']} seconds only"
+    longest = jail["bantime.maxtime"] if jail["bantime.increment"] == "True" else jail["bantime"]
+    assert longest.isdigit() and int(longest) <= LONGEST_BAN, f"an address may be shut out for good ({longest})"
+    lost = [one for one in known(policy) if not within(one, spared)]
+    assert not lost, f"operators may be shut out, coming from {', '.join(lost)}"
+    shut = [str(port) for port in ports if not held(rules, port)]
+    assert not shut, f"an address that is shut out still gets to port {', '.join(shut)}"
+
+
+def known(policy: dict) -> list[str]:
+    """From where Ansible and what comes through the other jump servers arrive here."""
+    jumps = set(policy.get("hardening_jump_groups", ["jump"]))
+    others = [one for name, one in policy["all_hosts"].items() if name != policy["name"] and jumps & set(one["groups"])]
+    return [*map(str, policy.get("hardening_controllers", [])), *(str(at) for one in others for at in one["addresses"])]
+
+
+def within(one: str, networks: list[str]) -> bool:
+    inner = ipaddress.ip_network(one, strict=False)
+    outer = [ipaddress.ip_network(network, strict=False) for network in networks]
+    return any(inner.version == network.version and inner.subnet_of(network) for network in outer)
 
 
 @pytest.mark.control("bastion.mfa")

@@ -36,6 +36,7 @@ IMAGES = {
     "trixie": ("base", None),
     "web": ("web", "bookworm"),
     "db": ("db", "trixie"),
+    "jump": ("jump", "bookworm"),
 }
 # Another checkout on the same machine takes another number, for hosts, networks and addresses of its own.
 NUMBER = int(os.environ.get("LAB_NUMBER", "0"))
@@ -50,7 +51,7 @@ SWITCH = f"{PREFIX}-switch"
 CONTROLLER = f"rlab{NUMBER}"
 ZONES = {"management": 1, "production": 2, "test": 3}
 FLEET = {  # name: (image, last part of its addresses, its networks)
-    "jump1": ("bookworm", 10, ("management", "production", "test")),
+    "jump1": ("jump", 10, ("management", "production", "test")),
     "web1": ("web", 20, ("production",)),
     "db1": ("db", 30, ("production",)),
     "test1": ("bookworm", 40, ("test",)),

@@ -18,7 +18,7 @@ import time
 import pexpect
 import pytest
 from hardened import run
-from lab import container
+from lab import container, totp_secrets
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / "tests/lab/lab.py"
@@ -136,12 +136,18 @@ def jump(request, target):
     sh(one.name, HISTORY)
     one.site(tags="admin_accounts,ssh,mfa")
     one.before = sh(one.name, MANIFEST)
+    one.fail2ban = request.param == "bookworm"  # which is to be installed; the sshd of Debian 13 needs none
+    one.packages = packages(one)
     checked = one.site("--check", "--diff", tags="bastion")
-    assert "changed=1 " in checked.stdout
+    assert f"changed={1 + one.fail2ban} " in checked.stdout
     assert sh(one.name, MANIFEST) == one.before
     one.said = one.site(tags="bastion").stdout
     yield one
     run(sys.executable, LAB, "host", "down", one.name)
+
+
+def packages(jump):
+    return set(sh(jump.name, "dpkg-query --show --showformat '${Package}\\n'").split())
 
 
 def log(jump, *wanted):
@@ -416,17 +422,167 @@ def test_the_partner_keeps_what_the_host_forces(jump, target):
     assert jump.passes("partner", target, 5432) == ""
 
 
-def verdicts(jump, check=True):
+# --- guessing: from the host behind, which nobody has declared as a place where operators are
+
+CLIENT = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes"
+SILENT = f"ssh {CLIENT} -o BatchMode=yes -o ConnectTimeout=5"
+GUESSES = {
+    "names": f"{SILENT} -i /root/wrong-1 oracle@$0 true",
+    "keys": f"{SILENT} -i /root/wrong-1 alice@$0 true",
+    "codes": "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/root/code "
+             f"ssh {CLIENT} -o NumberOfPasswordPrompts=1 -i /root/alice alice@$0 true",
+    "knocks": "python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], 22), 5).close()' $0",
+}  # fmt: skip
+MOST = 40
+
+
+@pytest.fixture(scope="module")
+def stranger(target):
+    """What runs a command on the host behind and returns what was said; $0 is the jump server's address."""
+    for person in ("alice", "bob"):
+        run("podman", "cp", KEYS / person, f"{container('bast-t')}:/root/{person}")
+    sh("bast-t", r"chmod 600 /root/alice /root/bob; printf '#!/bin/sh\necho 000000\n' >/root/code; chmod 755 /root/code"
+                 "; for n in 1 2 3; do ssh-keygen -q -t ed25519 -N '' -f /root/wrong-$n; done")  # fmt: skip
+
+    def does(jump, command):
+        argv = ["podman", "exec", container("bast-t"), "sh", "-c", command, jump.addresses[jump.name]]
+        done = run(*argv, check=False, timeout=60)
+        return done.stdout + done.stderr
+
+    return does
+
+
+def shut_out(said):
+    return any(words in said for words in ("refused", "Not allowed at this time", "Connection closed", "reset by peer"))
+
+
+def guesses_until_shut_out(jump, stranger, kind):
+    return next((n for n in range(1, MOST + 1) if shut_out(stranger(jump, f"{{ {GUESSES[kind]}; }} 2>&1"))), None)
+
+
+def free(jump):
+    """Nobody is shut out by fail2ban any more, and what it was told meanwhile is forgotten."""
+    again = "for try in $(seq 50); do fail2ban-client status sshd && exit; sleep 0.2; done; exit 1"
+    if jump.fail2ban:
+        sh(jump.name, f"fail2ban-client unban --all; systemctl restart fail2ban; {again}")
+
+
+def test_a_client_with_several_keys_is_not_shut_out(jump, target, stranger):
+    keys = " ".join(f"-i /root/{name}" for name in ("wrong-1", "wrong-2", "wrong-3", "bob"))
+    for _login in range(15):
+        assert "greeting 3306" in stranger(jump, f"{SILENT} {keys} -W {target}:3306 bob@$0 </dev/null")
+
+
+def test_who_guesses_is_shut_out_for_a_while_and_nobody_else(jump, target, stranger):
+    free(jump)
+    if jump.fail2ban:
+        sh(jump.name, "fail2ban-client set sshd bantime 8")
+    for _guess in range(MOST):  # from the controller
+        assert "denied" in run(*jump.ssh("oracle"), "-i", KEYS / "test", check=False, timeout=25).stderr
+    stranger(jump, f"{SILENT} -i /root/bob -fNM -S /root/socket bob@$0 >/dev/null 2>&1")
+    began = guesses_until_shut_out(jump, stranger, "names")
+    assert began and began > 2
+    assert jump.does("alice", "echo in")[1].strip() == "in"
+    assert "greeting 3306" in stranger(jump, f"{SILENT} -S /root/socket -W {target}:3306 bob@$0 </dev/null")
+    for _try in range(60):
+        time.sleep(1)
+        if not shut_out(said := stranger(jump, f"{SILENT} -i /root/bob -W {target}:3306 bob@$0 </dev/null 2>&1")):
+            break
+    assert "greeting 3306" in said
+    stranger(jump, f"{SILENT} -S /root/socket -O exit bob@$0")
+
+
+@pytest.mark.parametrize("kind", ["keys", "codes", "knocks"])
+def test_every_kind_of_guess_counts(jump, stranger, kind):
+    if not jump.fail2ban:
+        pytest.skip("sshd itself counts, and says of what it does so")
+    free(jump)
+    if kind == "codes":
+        jump.site("-e", json.dumps({"hardening_totp_secrets": totp_secrets()}), tags="mfa")
+    try:
+        assert guesses_until_shut_out(jump, stranger, kind) > 4
+    finally:
+        free(jump)
+        if kind == "codes":
+            jump.site(tags="mfa")
+
+
+def test_a_jail_of_the_site_that_is_as_strict_stays(jump):
+    if not jump.fail2ban:
+        pytest.skip("there is no fail2ban")
+    first, second = policy(jump)["hardening_controllers"]
+    own = "[sshd]\nenabled=true\nbackend=systemd\nmode=aggressive\nmaxretry=3\nfindtime=1h\nbantime=2h\n"
+    own += "banaction=nftables-multiport\nport=22\n"
+    sh(jump.name, f"printf '{own}ignoreip={first} {second}\n' >/etc/fail2ban/jail.local")
+    try:
+        done = jump.site(tags="bastion")
+        assert "is as strict as ours, and stays" in done.stdout
+        assert sh(jump.name, "ls /etc/fail2ban/jail.d").split() == ["defaults-debian.conf"]
+        assert sh(jump.name, "fail2ban-client get sshd maxretry").strip() == "3"
+        assert "changed=0 " in jump.site(tags="bastion").stdout
+        assert verdicts(jump)["bastion.penalties"] == "pass"
+        sh(jump.name, "sed -i s/^ignoreip.*/ignoreip=192.0.2.9/ /etc/fail2ban/jail.local")
+        jump.site(tags="bastion")
+        told = sh(jump.name, "for key in maxretry ignoreip; do fail2ban-client get sshd $key; done")
+        assert told.split()[0] == "3" and "192.0.2.9" in told and first.partition("/")[0] in told, told
+    finally:
+        sh(jump.name, "rm /etc/fail2ban/jail.local")
+        jump.site(tags="bastion")
+    assert sh(jump.name, "fail2ban-client get sshd maxretry").strip() == "20"
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("systemctl stop fail2ban", "nothing shuts out addresses that fail"),
+        ("fail2ban-client stop sshd", "nothing shuts out addresses that fail"),
+        ("systemctl disable fail2ban", "does not start with the host"),
+        ("fail2ban-client set sshd maxretry 51", "51 failures until an address is shut out"),
+        ("fail2ban-client set sshd findtime 30", "forgotten after 30 seconds"),
+        ("fail2ban-client set sshd bantime 5", "for 5 seconds only"),
+        ("fail2ban-client set sshd bantime.maxtime 700000", "for good (700000)"),
+        ("fail2ban-client set sshd bantime.increment false; fail2ban-client set sshd bantime -1", "for good (-1)"),
+        ("fail2ban-client set sshd delignoreip {controller}", "operators may be shut out, coming from {controller}"),
+        ("fail2ban-client set sshd delaction nftables", "still gets to port 22"),
+        ("sed -i 's/^port = .*/port = 2222/' /etc/fail2ban/jail.d/rampart.local; systemctl restart fail2ban; sleep 2",
+         "still gets to port 22"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_penalties_that_fail_are_told(jump, broken, words):
+    if not jump.fail2ban:
+        pytest.skip("there is no fail2ban")
+    controller = policy(jump)["hardening_controllers"][0].partition("/")[0]
+    free(jump)
+    sh(jump.name, broken.format(controller=controller))
+    try:
+        found = verdicts(jump, check=False, told=True)["bastion.penalties"]
+    finally:
+        sh(jump.name, "systemctl enable --quiet fail2ban; sed -i 's/^port = .*/port = 22/' "
+                      "/etc/fail2ban/jail.d/rampart.local")  # fmt: skip
+        free(jump)
+    assert found[0] == "fail" and words.format(controller=controller) in found[1], found
+
+
+# --- what verify says
+
+
+def policy(jump):
+    return json.loads(jump.inventory.read_text(encoding="utf-8"))["all"]["vars"]
+
+
+def verdicts(jump, check=True, told=False):
     output = STATE / "hosts" / jump.name / "evidence"
     jump.play("verify", "-e", "verify_roles=bastion", "-e", f"verify_output={output}", "-e", "verify_hosts=jump",
               check=check)  # fmt: skip
     evidence = json.loads((output / "latest/evidence.json").read_text(encoding="utf-8"))
-    return {control: result["verdict"] for control, result in evidence["hosts"][jump.name]["results"].items()}
+    results = evidence["hosts"][jump.name]["results"]
+    return {name: (one["verdict"], one.get("message")) if told else one["verdict"] for name, one in results.items()}
 
 
 def test_the_evidence_says_so(jump):
     found = verdicts(jump)
-    assert set(found.values()) == {"pass"} and len(found) == 8, found
+    assert set(found.values()) == {"pass"} and len(found) == 9, found
 
 
 BREAK = f"""
@@ -440,7 +596,8 @@ Match User alice,bob,nobody
     AuthenticationMethods publickey
 END
 sed -i '/^LogVerbose/d; /^ChannelTimeout/d; /^PerSourceMaxStartups/d' {DROPIN}
-systemctl stop rampart-passages; systemctl reload ssh
+sshd -T | grep -q persourcepenalties && sed -i '1i PerSourcePenalties no' /etc/ssh/sshd_config.d/00-a.conf
+systemctl stop rampart-passages fail2ban; systemctl reload ssh
 """
 
 
@@ -450,12 +607,21 @@ def test_every_control_is_seen_to_fail(jump):
         found = verdicts(jump, check=False)
     finally:
         sh(jump.name, f"cp -p /root/dropin {DROPIN}; rm /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh; "
-                      "systemctl start rampart-passages")  # fmt: skip
-    assert set(found.values()) == {"fail"} and len(found) == 8, found
+                      f"systemctl start rampart-passages {'fail2ban' if jump.fail2ban else ''}")  # fmt: skip
+    assert set(found.values()) == {"fail"} and len(found) == 9, found
 
 
-def test_undo_takes_it_out_whole(jump, target):
+def test_undo_takes_it_out_whole(jump, target, stranger):
+    if jump.fail2ban:
+        sh(jump.name, f"fail2ban-client set sshd banip {target}; until nft list ruleset | grep {target}; do :; done")
+        assert shut_out(stranger(jump, GUESSES["keys"]))
     jump.play("undo", "-e", "undo=role:bastion", "--limit", "jump")
+    assert not shut_out(stranger(jump, GUESSES["keys"]))
+    if jump.fail2ban:
+        state = "systemctl is-enabled fail2ban; systemctl is-active fail2ban; nft list ruleset"
+        left = sh(jump.name, state, check=False)
+        assert re.fullmatch(r"disabled\n(inactive|failed)\n", left), left
+        sh(jump.name, f"apt-get -qy purge {' '.join(packages(jump) - jump.packages)}")
     assert sh(jump.name, MANIFEST) == jump.before
     assert jump.does("bob", "id -un")[1].strip() == "bob"
 

@@ -177,3 +177,125 @@ def test_flows_that_would_cut_ansible_off_are_refused(flows, lost):
 @pytest.mark.parametrize("more", [{"value": "none"}, {"match": "Match User acme Address 10.0.0.0/8"}])
 def test_a_command_that_is_not_always_forced_is_no_reason_for_a_shell(more):
     assert bastion.plan(survey({**directive("Match User acme"), **more}), [])["spared"] == []
+
+
+# --- addresses that fail
+
+CONTROLLER, OTHER = "192.0.2.4", "10.0.0.2"
+# As Debian 12 ships it
+SHIPPED = {"enabled": "true", "port": "ssh", "filter": "%(__name__)s[mode=%(mode)s]", "mode": "normal", "maxretry": "5",
+           "findtime": "10m", "bantime": "10m"}  # fmt: skip
+STRICT = {"enabled": "true", "mode": "aggressive", "banaction": "nftables", "maxretry": "3", "findtime": "1h",
+          "bantime": "1h 30m", "ignoreip": f"127.0.0.1/8, {CONTROLLER}/32 10.0.0.0/24 vpn.example.org"}  # fmt: skip
+
+
+def jump(own=(), version=(9, 2), ports=(22,), capable=True, **state):
+    seen = {"installed": ["netbase"], "running": False, "enabled": False, "ours": False, **state}
+    seen |= {"settings": {**SHIPPED, **dict(own)}, "own": dict.fromkeys(own, "jail.local")}
+    config = {"directives": [], "files": [], "text": "", "path": "", "real": "", "exists": True}
+    return {
+        **survey(), "fail2ban": seen, "firewall": {"capable": capable, "nft": "1.0.6"}, "system": {"init": "systemd"},
+        "ssh": {"installed": True, "version": list(version), "config": config, "ports": list(ports), "error": "",
+                "effective": {}, "binary": "sshd", "command_lines": []},
+    }  # fmt: skip
+
+
+def shutting(seen, never=(CONTROLLER, OTHER), **more):
+    return bastion.plan(seen, [], bans={"tries": 20, "seconds": 600, "never": never, **more})
+
+
+def change(seen, **more):
+    return bastion.change(seen, shutting(seen, **more), sshd="", contents={"jail": "[sshd]\n"})
+
+
+def test_addresses_are_shut_out_by_fail2ban_where_sshd_cannot():
+    plan = shutting(jump(ports=(22, 2222)))
+    assert plan["packages"] == ["fail2ban", "python3-systemd"] and plan["fail2ban"]
+    assert plan["jail"] == {
+        "maxretry": 20, "findtime": 600, "bantime": 600, "maxtime": 14400, "ports": ["22", "2222"], "action": True,
+        "ignoreip": ["127.0.0.0/8", "::1", CONTROLLER, OTHER],
+    }  # fmt: skip
+    assert shutting(jump(installed=["fail2ban", "python3-systemd"]))["packages"] == []
+
+
+@pytest.mark.parametrize("seen", [jump(version=(9, 8)), jump(version=(10, 0)), jump(capable=False)])
+def test_elsewhere_there_is_no_fail2ban(seen):
+    plan = shutting(seen)
+    assert (plan["fail2ban"], plan["jail"], plan["packages"]) == (False, {}, [])
+    assert bastion.plan(jump(), [])["fail2ban"] is False  # waived
+    done = bastion.change(seen, plan, sshd="", contents={"jail": ""})
+    assert "fail2ban" not in str(done["activate"] + done["active"] + done["validate"])
+
+
+def test_a_jail_of_the_sites_own_that_is_as_strict_stays_as_it_is():
+    plan = shutting(jump(STRICT))
+    assert plan["jail"] == {} and "stays as it is" in plan["notes"][0] and plan["fail2ban"]
+    files = change(jump(STRICT))["files"]
+    assert [one.get("state") for one in files if one["path"] == bastion.OUR_JAIL] == ["absent"]
+
+
+@pytest.mark.parametrize(
+    ("weaker", "ours"),
+    [
+        ({"enabled": "false"}, {"maxretry": 3, "findtime": 3600, "bantime": 5400, "maxtime": 129600}),
+        ({"mode": "normal"}, {"maxretry": 3}),
+        ({"maxretry": "21"}, {"maxretry": 20, "findtime": 3600}),
+        ({"maxretry": "many"}, {"maxretry": 20}),
+        ({"findtime": "9m"}, {"findtime": 600, "bantime": 5400}),
+        ({"bantime": "300"}, {"bantime": 600}),
+        ({"bantime": "-1"}, {"bantime": 600}),  # for good
+        ({"bantime": "5w"}, {"bantime": 600, "maxtime": 14400}),
+        ({"bantime": "6d"}, {"bantime": 518400, "maxtime": 604800}),
+        ({"bantime.increment": "true"}, {"bantime": 5400}),  # without an end
+        ({"bantime.increment": "true", "bantime.maxtime": "2d", "port": "2222"}, {"maxtime": 172800, "ports": ["22"]}),
+        ({"ignoreip": "10.0.0.0/24"},
+         {"maxretry": 3, "ignoreip": ["127.0.0.0/8", "::1", CONTROLLER, OTHER, "10.0.0.0/24"]}),
+        ({"port": "2222"}, {"ports": ["22"]}),
+        ({"mode": "normal"}, {"action": False}),
+    ],
+)  # fmt: skip
+def test_what_of_the_sites_own_jail_is_stricter_is_taken_over(weaker, ours):
+    plan = shutting(jump({**STRICT, **weaker}) if weaker != {"bantime": "6d"} else jump(weaker))
+    assert {key: plan["jail"].get(key) for key in ours} == ours
+
+
+@pytest.mark.parametrize("lacks", ["netbase", "iptables"])
+def test_a_jail_that_cannot_shut_anybody_out_is_not_as_strict(lacks):
+    """Debian's names a port, and uses iptables; a small system has neither."""
+    own = {key: value for key, value in STRICT.items() if key != "banaction"}
+    there = ["fail2ban", "iptables", "netbase", "python3-systemd"]
+    assert shutting(jump(own, installed=there))["jail"] == {}
+    assert shutting(jump(own, installed=[one for one in there if one != lacks]))["jail"]["maxretry"] == 3
+
+
+def test_what_is_overridden_is_told():
+    own = {"enabled": "true", "maxretry": "30", "bantime": "-1", "findtime": "1h", "mode": "normal"}
+    told = [f"overrides jail.local: {key} of the jail sshd" for key in ("maxretry", "bantime", "mode")]
+    assert shutting(jump(own))["notes"] == told
+
+
+def test_what_is_no_address_is_refused():
+    assert shutting(jump(), never=["10.0.0.0/24", "office"])["refuse"] == [
+        "bastion_never_banned: 'office' is no address or network"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "ours_gone"),
+    [
+        ({}, ["disable", "--now"]),
+        ({"enabled": True}, ["stop"]),  # as Debian's, which finds no log
+        ({"enabled": True, "running": True}, ["restart"]),
+        ({"ours": True, "enabled": True, "running": True}, ["stop"]),  # the change before knows what there was
+        ({"ours": True, "enabled": True, "running": True, "own": STRICT}, ["restart"]),
+    ],
+)
+def test_fail2ban_is_left_as_it_was_found(state, ours_gone):
+    done = change(jump(**state))
+    assert done["revert"][-1][4:] == ours_gone
+    assert "restart fail2ban" in done["activate"][-1][2] and ["fail2ban-client", "-t"] in done["validate"]
+
+
+def test_where_sshd_has_learnt_it_fail2ban_goes():
+    done = change(jump(version=(10, 0), ours=True, enabled=True, running=True))
+    assert done["activate"][-1][4:] == ["disable", "--now"] and "enable" in done["revert"][-1][2]
+    assert {"path": bastion.OUR_JAIL, "state": "absent"} in done["files"]
