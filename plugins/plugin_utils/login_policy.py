@@ -17,6 +17,7 @@ COUNT_PROFILE = PROFILES + "rampart-login-count"
 HISTORY_PROFILE = PROFILES + "rampart-login-history"
 QUALITY_FILE = "/etc/security/pwquality.conf.d/rampart.conf"
 TMPFILES_FILE = "/etc/tmpfiles.d/rampart-login.conf"
+DPKG_FILE = "/etc/dpkg/dpkg.cfg.d/rampart-login"
 TIMEOUT_FILE = "/etc/profile.d/zz-rampart.sh"
 # What Debian has there by itself; it tells the system's name and version
 TELLING = re.compile(r"\\[mnorsvSl4]|\bDebian GNU/Linux \d|\bUbuntu \d")
@@ -271,9 +272,14 @@ def change(
             notes.append(f"have to change their password when they next use it: {', '.join(aged['old'])}")
 
     # sessions
-    # made before anybody else can at the boot, and not cleaned away under a session that lasts; as Debian 13 has it
-    files.append({"path": TMPFILES_FILE, "content": f"{HEADER}d /tmp/user 0711 root root -\n"}
-                 if "login_policy.private_tmp" in asked else {"path": TMPFILES_FILE, "state": "absent"})  # fmt: skip
+    apart = {
+        # made before anybody else can at the boot, and not cleaned away under a session that lasts; as Debian 13 has it
+        TMPFILES_FILE: f"{HEADER}d /tmp/user 0711 root root -\n",
+        # as at its installation: an upgrade does not bring the package's own profile, and debsums does not miss it
+        DPKG_FILE: f"{HEADER}path-exclude=/usr/share/pam-configs/tmpdir\n",
+    }
+    files += [{"path": path, "content": text} if "login_policy.private_tmp" in asked else
+              {"path": path, "state": "absent"} for path, text in apart.items()]  # fmt: skip
     files.append({"path": TIMEOUT_FILE, "content": timeout_file(timeout)} if "login_policy.timeout" in on
                  else {"path": TIMEOUT_FILE, "state": "absent"})  # fmt: skip
     if "login_policy.banners" in on:

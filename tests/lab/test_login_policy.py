@@ -43,7 +43,7 @@ TMPDIR = """#!/bin/sh
 echo "$(id -un) ${TMPDIR:-none} $(stat -c '%U %a' "${TMPDIR:-/tmp}")"
 """
 MANIFEST = """
-cd /etc && find pam.d login.defs default security issue* profile.d tmpfiles.d -type f -exec sha256sum {} + | sort
+cd /etc && find pam.d login.defs default security issue* profile.d tmpfiles.d dpkg -type f -exec sha256sum {} + | sort
 """
 
 
@@ -198,6 +198,11 @@ def test_packages_are_installed_through_sudo_without_a_word_of_their_sandbox(hos
     command = "sudo -n apt-get update && sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -qy install hello acl"
     code, said = host.login("automation", command, timeout=180)
     assert code == 0 and "_apt" not in said and "W:" not in said, said
+
+
+def test_an_upgrade_brings_no_profile_of_its_own(host):
+    host.sh("apt-get -qy install --reinstall libpam-tmpdir debsums && debsums -s libpam-tmpdir")
+    assert host.sh("grep -hc pam_tmpdir /etc/pam.d/common-session*").split() == ["1", "1"]
 
 
 @pytest.mark.parametrize("pipelining", ["true", "false"])

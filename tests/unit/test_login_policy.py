@@ -136,6 +136,7 @@ def test_sessions_get_a_place_for_temporary_files():
     change, files = made()
     assert "pam_tmpdir.so" in files[login_policy.LOGIN_PROFILE]["content"]
     assert files[login_policy.TMPFILES_FILE]["content"].endswith("d /tmp/user 0711 root root -\n")
+    assert files[login_policy.DPKG_FILE]["content"].endswith("\npath-exclude=/usr/share/pam-configs/tmpdir\n")
     assert change["derive"][0]["holds"][2].count("pam_tmpdir.so common-session") == 2
 
 
