@@ -282,6 +282,7 @@ def test_what_would_undo_ours_is_refused_by_name(host, control, path, text, word
 def certificate(folder, name, authority=None):
     """A key and a certificate below `folder`, signed by `authority` (key, certificate) or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
+    issuer = authority[0] if authority else key
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     made = (
@@ -290,7 +291,11 @@ def certificate(folder, name, authority=None):
         .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=9))
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(authority[0] if authority else key, hashes.SHA256())
+        # without these the Python of Debian 13 takes no certificate
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
+        .add_extension(x509.KeyUsage(True, *[False] * 4, authority is None, *[False] * 3), critical=True)
+        .sign(issuer, hashes.SHA256())
     )  # fmt: skip
     pem = made.public_bytes(serialization.Encoding.PEM).decode()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
