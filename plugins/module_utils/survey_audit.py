@@ -154,10 +154,12 @@ def rsyslog():
 
 
 def debsums():
-    """{check: how often the job of the package debsums compares, ours: whether this role said so}."""
+    """{check: how often the job of the package debsums compares, ours: whether this role said so, timer: whether ours
+    starts it}."""
     found = text(DEBSUMS)
     said = re.findall(r'(?m)^\s*(?:export\s+)?CRON_CHECK=["\']?(\w*)', found)
-    return dict(check=said[-1] if said else '', ours='rampart.hardening' in found)
+    return dict(check=said[-1] if said else '', ours='rampart.hardening' in found,
+                timer=os.path.exists('/etc/systemd/system/rampart-debsums.timer'))
 
 
 def smallest_uid():
@@ -193,7 +195,7 @@ def collect(run):
         sudo_log: path
         rsyslog: {modes: [{file, line, mode}], modules: [name]}
         aide: bool, whether the site has a database of its own
-        debsums: {check: daily, weekly, monthly, never or empty, ours: bool}
+        debsums: {check: daily, weekly, monthly, never or empty, ours: bool, timer: bool}
     """
     installed = [name for name, path in PROGRAMS.items() if glob.glob(path)]
     keepers = [name for name in KEEPERS if name in installed]

@@ -34,10 +34,43 @@ AIDE_UNITS = {
 AIDE_TIMERS = [unit for unit in AIDE_UNITS.values() if unit.endswith(".timer")]
 AIDE_WANTED = {f"{UNITS}/timers.target.wants/{unit}": f"{UNITS}/{unit}" for unit in AIDE_TIMERS}
 # The job writes what differs to the log. Its first comparison need not wait for Sunday
-DEBSUMS_TEXT = "# Written by the role audit of rampart.hardening. Do not edit: change the inventory.\nCRON_CHECK={}\n"
+DEBSUMS_HEADER = "# Written by the role audit of rampart.hardening. Do not edit: change the inventory.\n"
+DEBSUMS_TEXT = DEBSUMS_HEADER + "CRON_CHECK={}\n"
 DEBSUMS_NOW = """
 systemd-run --quiet --no-block --collect --nice=19 --property=CPUSchedulingPolicy=idle \
     --property=IOSchedulingClass=idle --property=RuntimeMaxSec=4h sh -c '/etc/cron.weekly/debsums >/dev/null'
+"""
+# What starts the job on a host without cron
+DEBSUMS_UNITS = {
+    f"{UNITS}/rampart-debsums.service": f"""{DEBSUMS_HEADER}[Unit]
+Description=Compare the files of packages with the packages' sums
+
+[Service]
+Type=oneshot
+ExecStart=/etc/cron.weekly/debsums
+TimeoutStartSec=4h
+Nice=19
+CPUSchedulingPolicy=idle
+IOSchedulingClass=idle
+""",
+    f"{UNITS}/rampart-debsums.timer": f"""{DEBSUMS_HEADER}[Unit]
+Description=Compare the files of packages with the packages' sums every week
+
+[Timer]
+OnCalendar=weekly
+RandomizedDelaySec=4h
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+""",
+}
+DEBSUMS_TIMER = f"{UNITS}/rampart-debsums.timer"
+DEBSUMS_WANTED = f"{UNITS}/timers.target.wants/rampart-debsums.timer"
+DEBSUMS_TIMED = f"""
+systemctl daemon-reload
+[ -e {DEBSUMS_TIMER} ] || {{ systemctl stop rampart-debsums.timer 2>/dev/null; exit 0; }}
+systemctl start rampart-debsums.timer
 """
 SOURCES = {
     "chrony": "/etc/chrony/sources.d/rampart.sources",
@@ -195,7 +228,8 @@ def plan(
     own_aide = (aide or "audit.file_integrity" in controls) and not seen["aide"]
     compared, often = "audit.package_files" in controls, seen["debsums"]["check"]
     check = ""  # what is to be said of it; a site's own stays where it is as strict
-    if compared and often not in ("daily", "weekly"):
+    timed = compared and "cron" not in installed
+    if compared and (often not in ("daily", "weekly") or (timed and often != "weekly")):
         check = "weekly"
     elif not compared and seen["debsums"]["ours"]:
         check = "never"
@@ -209,7 +243,7 @@ def plan(
     elif lock:
         notes.append("the kernel's audit rules are locked from the next boot on")
     wanted = {"auditd": audited, "rsyslog": bool(to), keeper: clock, "aide": own_aide}
-    wanted.update({"debsums": compared, "cron": compared})
+    wanted["debsums"] = compared
     wanted["rsyslog-openssl" if to.get("driver") == "ossl" else "rsyslog-gnutls"] = bool(to)
     follow = [["audit", conf["log_file"]]] if audited or "auditd" in installed else []
     follow += [["passages", PASSAGES]] if jump else []
@@ -244,6 +278,7 @@ def plan(
         "servers": servers if clock else [],
         "aide": own_aide,
         "debsums": check,
+        "debsums_timer": timed,
     }
 
 
@@ -293,6 +328,7 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     files: list[dict] = []
     validate, active, activate, revert = [], [], [], []
     gone = [OUR_LOCK, OUR_RULES, OUR_JOURNALD, OUR_RSYSLOG, CA_FILE, CERT_FILE, KEY_FILE]
+    gone += [DEBSUMS_WANTED, *DEBSUMS_UNITS]
     gone += [*AIDE_WANTED, *(f"{UNITS}/{unit}" for unit in AIDE_UNITS.values()), AIDE_CONF, *SOURCES.values()]
     installed = survey["audit"]["installed"]
     if plan["journald"]:
@@ -353,6 +389,13 @@ def change(survey: Mapping, plan: Mapping, contents: Mapping[str, str], loaded: 
     if plan["debsums"]:
         files.append({"path": DEBSUMS, "content": DEBSUMS_TEXT.format(plan["debsums"])})
         activate += [["sh", "-c", DEBSUMS_NOW]] if plan["debsums"] == "weekly" else []
+    if plan["debsums_timer"]:
+        files += [{"path": path, "content": text} for path, text in DEBSUMS_UNITS.items()]
+        files.append({"path": DEBSUMS_WANTED, "state": "link", "target": DEBSUMS_TIMER})
+        active.append(["systemctl", "is-active", "--quiet", "rampart-debsums.timer"])
+    if plan["debsums_timer"] or survey["audit"]["debsums"]["timer"]:
+        activate.append(["sh", "-c", DEBSUMS_TIMED])
+        revert.append(activate[-1])
     kept = {entry["path"] for entry in files}
     files += [{"path": path, "state": "absent", "sensitive": path == KEY_FILE} for path in gone if path not in kept]
     systemd = survey["system"]["init"] == "systemd"

@@ -252,7 +252,8 @@ def test_files_of_packages_are_compared_weekly(host, evidence):
         table, units = "anacrontab", ["anacron.timer"]
     if host.run(f"grep -q '^[^#]*{jobs}' /etc/{table}").rc:
         units = []
-    units.append("cron.target")  # of systemd-cron, which needs no table
+    units += ["cron.target"]  # of systemd-cron, which needs no table
+    units += ["rampart-debsums.timer"] if often == "weekly" else []
     by = [one for one in units if host.run(f"systemctl -q is-active {one} && systemctl -q is-enabled {one}").rc == 0]
     assert by, f"nothing starts the jobs of {jobs}: cron is stopped or disabled, or /etc/{table} leaves them out"
     ignore = host.run("ls /etc/debsums-ignore").stdout.strip() or "/dev/null"

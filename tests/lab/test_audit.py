@@ -231,6 +231,25 @@ def test_a_site_that_compares_packages_daily_goes_on(host, tmp_path):
     assert host.sh("cat /etc/default/debsums") == "CRON_CHECK=daily\n"
 
 
+def test_without_cron_a_timer_starts_the_comparison_of_packages(host, tmp_path):
+    def judged():
+        return host.verify(tmp_path, hardening_level=2)["audit.package_files"]
+
+    host.sh("apt-get -qy purge cron")
+    try:
+        host.site(hardening_level=2)
+        assert changed(host.site(hardening_level=2)) == 0
+        verdict, _message, seen = judged()
+        assert verdict == "pass" and "weekly by rampart-debsums.timer" in seen
+        host.sh("systemctl start rampart-debsums.service; systemctl stop rampart-debsums.timer")
+        assert "nothing starts the jobs" in judged()[1]
+        assert changed(host.site(hardening_level=2)) == 1
+        host.play("undo", "-e", "undo=role:audit")
+        assert "debsums" not in host.sh("systemctl list-timers --all")
+    finally:
+        host.sh("apt-get -qy --no-install-recommends install cron")
+
+
 def test_packages_are_not_compared_once_that_is_not_asked(host):
     host.site(hardening_level=2)
     assert "CRON_CHECK=weekly" in host.sh("cat /etc/default/debsums")

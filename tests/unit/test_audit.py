@@ -17,7 +17,7 @@ def survey(container="", **more):
         "kernel": {"enabled": 1}, "machine": "x86_64", "installed": [], "running": [], "privileged": [], "exists": [],
         "uid_min": 1000, "auditd": {}, "clock_users": [], "journald": {}, "sudo_log": "/var/log/sudo.log",
         "rsyslog": {"modes": [], "modules": []}, "aide": False,
-        "debsums": {"check": "", "ours": False}, **more,
+        "debsums": {"check": "", "ours": False, "timer": False}, **more,
     }  # fmt: skip
     return {"audit": seen, "system": {"container": container, "init": "systemd"}, "accounts": {"sudo": True}}
 
@@ -104,7 +104,7 @@ def test_a_database_of_the_sites_own_is_left_to_it():
 )
 def test_how_often_debsums_compares_is_what_its_job_reads(monkeypatch, text, check):
     monkeypatch.setattr(survey_audit, "text", {audit.DEBSUMS: text}.get)
-    assert survey_audit.debsums() == {"check": check, "ours": False}
+    assert survey_audit.debsums() == {"check": check, "ours": False, "timer": False}
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,30 @@ def test_how_often_debsums_compares_is_what_its_job_reads(monkeypatch, text, che
     ],
 )
 def test_packages_are_compared_weekly_and_a_sites_daily_stays(controls, check, ours, said, monkeypatch):
-    seen = survey(debsums={"check": check, "ours": ours})
+    seen = survey(debsums={"check": check, "ours": ours, "timer": False}, installed=["cron"])
     found = plan(seen, controls)
     assert found["debsums"] == said
-    assert {"debsums", "cron"} & set(found["packages"]) == ({"debsums", "cron"} if controls else set())
+    assert ("debsums" in found["packages"]) is bool(controls) and "cron" not in found["packages"]
     changed = audit.change(seen, {**found, "aide": False}, dict.fromkeys(["journald", "rules", "auditd"], ""))
     written = [entry["content"] for entry in changed["files"] if entry["path"] == audit.DEBSUMS]
     assert [one.splitlines()[-1] for one in written] == ([f"CRON_CHECK={said}"] if said else [])
     # compared at once where it was not before
     assert (["sh", "-c", audit.DEBSUMS_NOW] in changed["activate"]) == (said == "weekly")
     monkeypatch.setattr(survey_audit, "text", lambda _path: "".join(written))
-    assert survey_audit.debsums() == {"check": said, "ours": bool(said)}
+    assert survey_audit.debsums() == {"check": said, "ours": bool(said), "timer": False}
+    assert "rampart-debsums" not in str([one for one in changed["files"] if one.get("state") != "absent"])
 
 
-def test_what_runs_jobs_already_goes_on():
-    assert "cron" not in plan(survey(installed=["cron"]))["packages"]
+def test_without_cron_a_timer_starts_the_job():
+    seen = survey(debsums={"check": "daily", "ours": False, "timer": False})
+    found = plan(seen)
+    assert found["debsums"] == "weekly" and "cron" not in found["packages"]
+    changed = audit.change(seen, {**found, "aide": False}, dict.fromkeys(["journald", "rules", "auditd"], ""))
+    made = {entry["path"] for entry in changed["files"] if entry.get("state") != "absent"}
+    assert {*audit.DEBSUMS_UNITS, audit.DEBSUMS_WANTED} <= made
+    assert ["sh", "-c", audit.DEBSUMS_TIMED] in changed["activate"] and changed["revert"]
+    later = survey(debsums={"check": "weekly", "ours": True, "timer": True}, installed=["cron"])
+    changed = audit.change(later, {**plan(later), "aide": False}, dict.fromkeys(["journald", "rules", "auditd"], ""))
+    gone = {entry["path"] for entry in changed["files"] if entry.get("state") == "absent"}
+    assert {*audit.DEBSUMS_UNITS, audit.DEBSUMS_WANTED} <= gone
+    assert ["sh", "-c", audit.DEBSUMS_TIMED] in changed["activate"]
