@@ -201,7 +201,8 @@ def test_packages_are_installed_through_sudo_without_a_word_of_their_sandbox(hos
 
 
 def test_an_upgrade_brings_no_profile_of_its_own(host):
-    host.sh("apt-get -qy install --reinstall libpam-tmpdir debsums && debsums -s libpam-tmpdir")
+    host.sh("apt-get -qy install --reinstall libpam-tmpdir debsums && debsums -s libpam-tmpdir && "
+            "apt-get -qy purge debsums")  # fmt: skip
     assert host.sh("grep -hc pam_tmpdir /etc/pam.d/common-session*").split() == ["1", "1"]
 
 
