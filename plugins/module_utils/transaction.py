@@ -1324,15 +1324,16 @@ def plan_undo(selector, force=False):
     ids = [change.id for change in chosen if change.id not in partly]
     known = what == 'all' or any(named(change) for change in changes())
     return dict(entries=differing, activate=back, revert=forth, kind='undo', undoes=ids,
-                extra_result=dict(undone=ids, known=known, warnings=[
-                    f'{path} is left out: its directory is gone' for path in sorted(homeless)]))
+                extra_result=dict(undone=ids, known=known),
+                warnings=[f'{path} is left out: its directory is gone' for path in sorted(homeless)])
 
 
 def transact(module, wishes):
     """Run a module's whole change and exit it.
 
     `wishes` reads the host under the lock and returns the arguments as confirmed_change documents them: `files` (or
-    `entries`, for an undo), validate, active, activate, revert, refuse, and `extra_result` to return beside the rest.
+    `entries`, for an undo), validate, active, activate, revert, refuse, `warnings`, and `extra_result` to return beside
+    the rest.
     """
     params = module.params
     result = dict(changed=False, state='unchanged', files=[])
@@ -1351,6 +1352,8 @@ def transact(module, wishes):
                 value = plan.get(key, default)
                 plan[key] = value if value is None else [[str(part) for part in argv] for argv in value]
             result.update(plan.get('extra_result') or {})
+            for warning in plan.get('warnings', []):
+                module.warn(warning)
             if plan.get('refuse'):
                 raise TransactionError('refused, nothing was changed: ' + '; '.join(plan['refuse']))
             entries = plan['entries'] if 'entries' in plan else compare(plan['files'])

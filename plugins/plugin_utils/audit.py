@@ -69,8 +69,12 @@ DEBSUMS_TIMER = f"{UNITS}/rampart-debsums.timer"
 DEBSUMS_WANTED = f"{UNITS}/timers.target.wants/rampart-debsums.timer"
 DEBSUMS_TIMED = f"""
 systemctl daemon-reload
-[ -e {DEBSUMS_TIMER} ] || {{ systemctl stop rampart-debsums.timer 2>/dev/null; exit 0; }}
-systemctl start rampart-debsums.timer
+if [ -e {DEBSUMS_TIMER} ]; then
+    systemctl start rampart-debsums.timer
+else  # a timer whose unit is gone fails as soon as systemd looks
+    systemctl stop rampart-debsums.timer 2>/dev/null
+    systemctl reset-failed rampart-debsums.timer 2>/dev/null || true
+fi
 """
 SOURCES = {
     "chrony": "/etc/chrony/sources.d/rampart.sources",
@@ -313,6 +317,7 @@ if [ -e {UNITS}/{AIDE_UNITS["aide_timer"]} ]; then
     systemctl start {" ".join(AIDE_TIMERS)} && systemctl start --no-block {AIDE_UNITS["aide_init"]}
 else
     systemctl stop {" ".join(AIDE_UNITS.values())} 2>/dev/null
+    systemctl reset-failed {" ".join(AIDE_UNITS.values())} 2>/dev/null
     rm -f {AIDE_DB} {AIDE_DB}.new
 fi
 """

@@ -475,7 +475,7 @@ def change(
     boot_parameters, lockdown = [str(one) for one in boot_parameters or ()], lockdown or ""
     boot_password = boot_password or ""
     made.refuse += policy_trouble(boot_password, boot_parameters, lockdown, mount_options or {}, forwarding,
-                                usb_allowed)  # fmt: skip
+                                  usb_allowed)  # fmt: skip
     if not made.refuse:
         made.set_parameters(forwarding, sysctl or {})
     made.deny_modules(denied or {}, allowed)

@@ -301,7 +301,7 @@ def create(name, image, state, network, keys, extra=()):
     allow_many_hosts()
     podman("create", "--name", container(name), "--hostname", name, "--label", f"{LABEL}={PREFIX}",
            "--systemd=always", *LIMITS,
-           # as systemd sets it where it may: with the kernel's 10, journald loses messages for rsyslog on a busy machine
+           # as systemd sets it where it may: with the kernel's 10 journald loses messages on a busy machine
            "--sysctl", "net.unix.max_dgram_qlen=512",
            *(arg for capability in CAPABILITIES for arg in ("--cap-add", capability)),
            "--network", network, *extra, image_of(image))

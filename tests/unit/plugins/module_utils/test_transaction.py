@@ -47,6 +47,10 @@ class Module:
         }  # fmt: skip
         self.params = {**defaults, **params}
         self.check_mode, self._diff = check_mode, True
+        self.warnings = []
+
+    def warn(self, warning):
+        self.warnings.append(warning)
 
     @staticmethod
     def exit_json(**result):
@@ -113,8 +117,10 @@ class Host:
                  **params):  # fmt: skip
         files = self.wishes() if files is None else files
         plan = {"files": files, "validate": validate, "active": active, "activate": activate, "revert": revert}
+        module = Module(check_mode, **params)
+        self.warnings = module.warnings
         with pytest.raises(Ended) as ended:
-            transaction.transact(Module(check_mode, **params), files if callable(files) else lambda: plan)
+            transaction.transact(module, files if callable(files) else lambda: plan)
         return ended.value.result
 
     def change(self, *args, **params):
@@ -913,8 +919,8 @@ def test_undo_refuses_where_the_directory_is_gone_and_can_leave_the_file_out(hos
     (host.etc / "home").rmdir()
     assert host.undo()["msg"].startswith(f"the directory is gone: {host.etc}/home/key. Nothing was changed; make it")
     assert text(host, "main.conf") == "new\n"
-    result = host.undo(force=True, confirm="none")
-    assert result["warnings"] == [f"{host.etc}/home/key is left out: its directory is gone"]
+    host.undo(force=True, confirm="none")
+    assert host.warnings == [f"{host.etc}/home/key is left out: its directory is gone"]
     assert (text(host, "main.conf"), (host.etc / "home").exists()) == ("old\n", False)
     assert undone(host) == []
 
