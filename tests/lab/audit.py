@@ -24,7 +24,7 @@ from machine import ROOT, Machine, boot_hash, run, vm
 
 REASONS = Path(__file__).with_name("audit_reasons.yml")
 REPORT = ROOT / "docs/auditors.md"
-AIM = 92
+AIM = 93
 PROFILE = "xccdf_org.ssgproject.content_profile_anssi_bp28_enhanced"
 RULE = "xccdf_org.ssgproject.content_rule_"
 XCCDF = {"x": "http://checklists.nist.gov/xccdf/1.2"}
