@@ -92,13 +92,16 @@ def setuid(directory, depth):
 
 
 def privileged():
-    """The host's setuid and setgid programs, each under one name."""
+    """The host's setuid and setgid programs, each under one name.
+
+    Not the one of libpam-tmpdir: PAM calls it for every session, and login_policy brings it after this was asked.
+    """
     found = []
     for pattern, depth in BINARIES:
         for directory in glob.glob(pattern):
             if not os.path.islink(directory):
                 found += setuid(directory, depth)
-    return sorted(path for path in found if not re.search(r'\s', path))
+    return sorted(path for path in found if not re.search(r'\s|/pam-tmpdir-helper$', path))
 
 
 def assignments(content):

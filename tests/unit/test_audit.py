@@ -149,3 +149,11 @@ def test_without_cron_a_timer_starts_the_job():
     gone = {entry["path"] for entry in changed["files"] if entry.get("state") == "absent"}
     assert {*audit.DEBSUMS_UNITS, audit.DEBSUMS_WANTED} <= gone
     assert ["sh", "-c", audit.DEBSUMS_TIMED] in changed["activate"]
+
+
+def test_what_pam_calls_for_every_session_is_not_watched_as_a_program_of_more_rights(tmp_path, monkeypatch):
+    for name in ("sudo", "pam-tmpdir-helper", "ls"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o755 if name == "ls" else 0o4755)
+    monkeypatch.setattr(survey_audit, "BINARIES", [(str(tmp_path), 0)])
+    assert survey_audit.privileged() == [f"{tmp_path}/sudo"]
